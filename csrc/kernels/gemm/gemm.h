@@ -1,0 +1,64 @@
+// Indirect INT8 GEMM: one micro-kernel serves 1x1 convolution, k x k convolution and linear layers.
+//
+//   acc[i][j]  = start[j] + sum over segments s, k of lhs[s][i][k] * w[s][k][j]
+//   u8 output:  out[i][j] = clamp(rne(float(acc) * mult[j] [+ float(res[i][j] - z_r) * m_r]) + z, lo, hi)
+//   f32 output: out[i][j] = float(acc) * mult[j] + bias[j]
+//
+// The arithmetic is exact in int32 and every float operation is one binary32 operation rounded to
+// nearest even, so every ISA gives the same bits (docs/design/numerics.md). The zero point of the
+// input is folded into start[j]; a padding tap reads a row that holds the zero point.
+#ifndef WBCQ_KERNELS_GEMM_GEMM_H_
+#define WBCQ_KERNELS_GEMM_GEMM_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace wbcq {
+
+// One tile of `rows` output pixels by `cols` output channels.
+//
+// lhs       [segments][rows] pointers to u8. Segment s reads steps[s] * kr bytes from each of its
+//           pointers, no alignment required. A segment is one kernel tap of one channel slice. When a
+//           slice's channel count is no multiple of kr, the packed weights of the missing channels are
+//           zero and up to kr - 1 bytes past the row are read: the caller keeps them readable.
+// panel     packed weights, 64-byte aligned; layout at gemm_panel_bytes() in pack.h.
+// out       row i starts at out + i * out_stride bytes (uint8_t or float). Exactly `cols` elements of
+//           each row are written. Must not overlap lhs or residual, except that residual == out with
+//           equal strides is allowed.
+// residual  null, or u8 with row i at residual + i * residual_stride; exactly `cols` elements are read.
+//           Ignored by the f32 kernels.
+// Sizes: 1 <= rows <= mr, 1 <= cols <= nr, segments >= 1, steps[s] >= 1.
+// 0 <= lo <= hi <= 255, 0 <= zero_point <= 255; multipliers are finite.
+struct GemmTile {
+  size_t rows;
+  size_t cols;
+  size_t segments;
+  const uint32_t* steps;
+  const uint8_t* const* lhs;
+  const void* panel;
+  void* out;
+  size_t out_stride;
+  const uint8_t* residual;
+  size_t residual_stride;
+  float residual_multiplier;
+  int32_t residual_zero_point;
+  int32_t zero_point;
+  int32_t lo;
+  int32_t hi;
+};
+
+using GemmTileFn = void (*)(const GemmTile& tile);
+
+// kr is the number of consecutive input channels that one packed step holds for each output channel.
+struct GemmKernel {
+  const char* name;
+  size_t mr;
+  size_t nr;
+  size_t kr;
+  GemmTileFn run_u8;
+  GemmTileFn run_f32;
+};
+
+}  // namespace wbcq
+
+#endif  // WBCQ_KERNELS_GEMM_GEMM_H_
