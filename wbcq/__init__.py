@@ -1,0 +1,1 @@
+"""INT8 quantization and pruning of small CNNs for edge CPUs."""

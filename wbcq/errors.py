@@ -1,0 +1,31 @@
+"""Errors that wbcq raises. Each message names the object, the value and the remedy."""
+
+from __future__ import annotations
+
+__all__ = [
+    "CalibrationError",
+    "CaptureError",
+    "ModelFileError",
+    "UnsupportedOperatorError",
+    "WbcqError",
+]
+
+
+class WbcqError(Exception):
+    """Base class of wbcq's own errors."""
+
+
+class CaptureError(WbcqError):
+    """A model cannot be turned into a graph (for example data-dependent control flow)."""
+
+
+class UnsupportedOperatorError(CaptureError):
+    """A model uses an operator that wbcq cannot run; names operator, module path and source line."""
+
+
+class CalibrationError(WbcqError, ValueError):
+    """Calibration data are unusable: empty, wrong shape or dtype, NaN or infinity."""
+
+
+class ModelFileError(WbcqError):
+    """A model file is damaged, of another version, or not a model file."""
