@@ -1,0 +1,1 @@
+"""Capture of a torch model into a typed, torch-free graph, and passes over it."""

@@ -1,0 +1,1 @@
+"""Observers, fake quantization, calibration and lowering to integers."""
