@@ -28,7 +28,7 @@ namespace wbcq {
 // residual  null, or u8 with row i at residual + i * residual_stride; exactly `cols` elements are read.
 //           Ignored by the f32 kernels.
 // Sizes: 1 <= rows <= mr, 1 <= cols <= nr, segments >= 1, steps[s] >= 1.
-// 0 <= lo <= hi <= 255, 0 <= zero_point <= 255; multipliers are finite.
+// 0 <= lo <= hi <= 255, 0 <= zero_point <= 255; |multipliers| < 2^96, so that no product overflows.
 struct GemmTile {
   size_t rows;
   size_t cols;
@@ -50,11 +50,16 @@ struct GemmTile {
 using GemmTileFn = void (*)(const GemmTile& tile);
 
 // kr is the number of consecutive input channels that one packed step holds for each output channel.
+//
+// lhs_offset is what the kernel subtracts from every activation: 0, or 128 where the instructions want
+// signed operands (u8 - 128 is u8 ^ 0x80 read as s8). gemm_pack() adds lhs_offset * sum of weights to
+// start[j], modulo 2^32, so that the accumulator ends at the same int32.
 struct GemmKernel {
   const char* name;
   size_t mr;
   size_t nr;
   size_t kr;
+  int32_t lhs_offset;
   GemmTileFn run_u8;
   GemmTileFn run_f32;
 };
