@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+"""Runs every test suite, or those named: ``python tests/run.py [SUITE ...]``.
+
+Suites: lint, cpp, python, aarch64, asan, ubsan, tsan. Needs the ``dev`` extra; the C++ suites need
+Debian's googletest, and aarch64 also g++-aarch64-linux-gnu and qemu-user.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+JOBS = os.environ.get("WBCQ_TEST_JOBS", str(os.cpu_count() or 1))
+
+AARCH64_CPUS = {
+    "cortex-a72": "plain NEON",
+    "cortex-a76": "dot product",
+    "max": "i8mm",
+}
+
+
+class SuiteError(Exception):
+    """A suite failed or lacks a tool."""
+
+
+def run(*command: str, env: Mapping[str, str] | None = None) -> None:
+    """Runs a command in the project's root and shows it; raises on failure."""
+    print("$", " ".join(command), flush=True)
+    result = subprocess.run(command, cwd=ROOT, env={**os.environ, **(env or {})}, check=False)
+    if result.returncode:
+        raise SuiteError(f"{command[0]} ended with status {result.returncode}")
+
+
+def need(tool: str, package: str) -> None:
+    """Raises with the remedy if a tool is missing."""
+    if shutil.which(tool) is None:
+        raise SuiteError(f"{tool} not found: install Debian's package {package}")
+
+
+def lint() -> None:
+    """Format, style and types."""
+    run(sys.executable, "-m", "ruff", "check", ".")
+    run(sys.executable, "-m", "ruff", "format", "--check", ".")
+    run(sys.executable, "-m", "mypy")
+    need("clang-format", "clang-format")
+    sources = subprocess.run(
+        ["git", "ls-files", "*.cc", "*.h", "*.hpp"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    run("clang-format", "--dry-run", "--Werror", *sources)
+
+
+def build(preset: str) -> None:
+    run("cmake", "--preset", preset)
+    run("cmake", "--build", "--preset", preset, "-j", JOBS)
+
+
+def cpp() -> None:
+    """C++ unit tests, release build, every instruction set of this machine."""
+    build("release")
+    run("ctest", "--preset", "release", "-j", JOBS)
+
+
+def python() -> None:
+    """Python tests against the installed package."""
+    build_dir = ROOT / "build" / "release"
+    env = {"WBCQ_BUILD_DIR": str(build_dir)} if build_dir.exists() else {}
+    run(sys.executable, "-m", "pytest", "-n", JOBS, "--dist", "loadgroup", "tests/wbcq", env=env)
+
+
+def aarch64() -> None:
+    """C++ unit tests cross-compiled and run under qemu on three kinds of ARM CPU."""
+    need("aarch64-linux-gnu-g++", "g++-aarch64-linux-gnu")
+    need("qemu-aarch64", "qemu-user")
+    build("aarch64-qemu")
+    for cpu, what in AARCH64_CPUS.items():
+        print(f"-- {cpu}: {what}", flush=True)
+        run("ctest", "--preset", "aarch64-qemu", "-j", JOBS, env={"QEMU_CPU": cpu})
+
+
+def sanitizer(preset: str) -> Callable[[], None]:
+    def suite() -> None:
+        build(preset)
+        run("ctest", "--preset", preset, "-j", JOBS)
+
+    return suite
+
+
+SUITES: dict[str, Callable[[], None]] = {
+    "lint": lint,
+    "cpp": cpp,
+    "python": python,
+    "aarch64": aarch64,
+    "asan": sanitizer("asan"),
+    "ubsan": sanitizer("ubsan"),
+    "tsan": sanitizer("tsan"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("suites", nargs="*", choices=[[], *SUITES], metavar="SUITE")
+    chosen = parser.parse_args(arguments).suites or list(SUITES)
+    failures: dict[str, str] = {}
+    seconds: dict[str, float] = {}
+    for name in chosen:
+        print(f"\n==== {name}", flush=True)
+        start = time.monotonic()
+        try:
+            SUITES[name]()
+        except SuiteError as error:
+            failures[name] = str(error)
+        seconds[name] = time.monotonic() - start
+    print("\n==== summary")
+    for name in chosen:
+        print(f"{name:8} {seconds[name]:7.1f} s  {failures.get(name, 'ok')}")
+    print(f"{len(chosen) - len(failures)} passed, {len(failures)} failed")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
