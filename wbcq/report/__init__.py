@@ -1,0 +1,1 @@
+"""Tables, plots and files for people to read."""

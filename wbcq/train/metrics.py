@@ -1,0 +1,91 @@
+"""Quality of classification decisions, and where two models decide differently."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Metrics", "evaluate", "flipped"]
+
+Labels = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Metrics:
+    """Of one model on one set.
+
+    Attributes:
+        accuracy: Share of right decisions, 0..1.
+        macro_f1: Mean of the classes' F1 scores; a class without true or predicted pictures has 0.
+        kappa: Cohen's kappa.
+        mcc: Matthews correlation coefficient.
+        recall: float64 [C], share of each class's pictures that are found; NaN for a class
+            without pictures.
+        confusion: int64 [C, C], rows are true classes, columns decisions.
+        classes: Names.
+    """
+
+    accuracy: float
+    macro_f1: float
+    kappa: float
+    mcc: float
+    recall: npt.NDArray[np.float64]
+    confusion: Labels
+    classes: tuple[str, ...]
+
+
+def evaluate(labels: Labels, decisions: Labels, classes: Sequence[str]) -> Metrics:
+    """Compares decisions with labels.
+
+    Args:
+        labels: int64 [N], N >= 1.
+        decisions: int64 [N].
+        classes: Names; every value of both arrays indexes them.
+
+    Raises:
+        ValueError: No pictures, or arrays of different lengths.
+
+    Example:
+        >>> import numpy as np
+        >>> evaluate(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]), ("a", "b")).accuracy
+        0.75
+    """
+    from sklearn import metrics as sk
+
+    if len(labels) == 0 or len(labels) != len(decisions):
+        raise ValueError(
+            f"{len(labels)} labels and {len(decisions)} decisions; pass one of each per picture"
+        )
+    indices = list(range(len(classes)))
+    confusion = sk.confusion_matrix(labels, decisions, labels=indices).astype(np.int64)
+    totals = confusion.sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        recall = np.where(totals > 0, np.diag(confusion) / totals, np.nan)
+    kappa = float(sk.cohen_kappa_score(labels, decisions, labels=indices))
+    return Metrics(
+        accuracy=float(sk.accuracy_score(labels, decisions)),
+        macro_f1=float(
+            sk.f1_score(labels, decisions, labels=indices, average="macro", zero_division=0)
+        ),
+        # scikit-learn's kappa of one single class on both sides is 0 / 0: full agreement.
+        kappa=1.0 if np.isnan(kappa) else kappa,
+        mcc=float(sk.matthews_corrcoef(labels, decisions)),
+        recall=recall,
+        confusion=confusion,
+        classes=tuple(classes),
+    )
+
+
+def flipped(reference: Labels, other: Labels) -> Labels:
+    """Indices of the pictures on which two models decide differently, ascending.
+
+    Accuracy hides these: a right decision lost and another gained cancel out.
+    """
+    if reference.shape != other.shape:
+        raise ValueError(
+            f"{reference.shape} and {other.shape} decisions; compare models on the same pictures"
+        )
+    return np.flatnonzero(reference != other).astype(np.int64)
