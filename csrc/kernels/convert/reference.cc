@@ -8,8 +8,8 @@ void quantize_planar(const QuantizePlanar& args) {
   for (size_t p = 0; p < args.pixels; ++p) {
     uint8_t* pixel = args.out + p * args.out_stride;
     for (size_t c = 0; c < args.channels; ++c) {
-      pixel[c] = quantize_value(args.in[c * args.plane_stride + p], args.inverse_scale,
-                                args.zero_point);
+      pixel[c] =
+          quantize_value(args.in[c * args.plane_stride + p], args.inverse_scale, args.zero_point);
     }
     for (size_t c = args.channels; c < args.out_stride; ++c) {
       pixel[c] = static_cast<uint8_t>(args.zero_point);
