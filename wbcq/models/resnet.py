@@ -1,7 +1,7 @@
 """ResNet-18, 34 and 50 (He et al., "Deep Residual Learning for Image Recognition", CVPR 2016).
 
-Parameter names, shapes and order are torchvision's, so its checkpoints load with ``load_state_dict``.
-As there, ResNet-50 strides in the 3x3 convolution of a bottleneck ("v1.5"), not in the first 1x1.
+Parameter names, shapes and order are torchvision's: its checkpoints load with ``load_state_dict``. As
+there, ResNet-50 strides in the 3x3 convolution of a bottleneck ("v1.5"), not in the first 1x1.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module | None:
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut: [N, inputs, H, W] to [N, width, H / stride, W / stride]."""
+    """Two 3x3 convolutions and a shortcut: [N, inputs, H, W] to [N, width, H / stride, ...]."""
 
     expansion = 1
 
@@ -37,6 +37,7 @@ class BasicBlock(nn.Module):
         self.downsample = _shortcut(inputs, width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Runs the block."""
         shortcut = x if self.downsample is None else self.downsample(x)
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
@@ -62,6 +63,7 @@ class Bottleneck(nn.Module):
         self.downsample = _shortcut(inputs, outputs, stride)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Runs the block."""
         shortcut = x if self.downsample is None else self.downsample(x)
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.conv2(y)))
@@ -93,18 +95,23 @@ class ResNet(nn.Module):
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        inputs = 64
-        for stage, depth in enumerate(depths):
-            width = 64 << stage
-            blocks: list[nn.Module] = []
-            for index in range(depth):
-                stride = 2 if stage > 0 and index == 0 else 1
-                blocks.append(block(inputs, width, stride))
-                inputs = width * block.expansion
-            self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
+        self._inputs = 64
+        self.layer1 = self._stage(block, 64, depths[0], 1)
+        self.layer2 = self._stage(block, 128, depths[1], 2)
+        self.layer3 = self._stage(block, 256, depths[2], 2)
+        self.layer4 = self._stage(block, 512, depths[3], 2)
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
-        self.fc = nn.Linear(inputs, num_classes)
+        self.fc = nn.Linear(self._inputs, num_classes)
         self._initialize()
+
+    def _stage(
+        self, block: type[BasicBlock | Bottleneck], width: int, depth: int, stride: int
+    ) -> nn.Sequential:
+        blocks = nn.Sequential()
+        for index in range(depth):
+            blocks.append(block(self._inputs, width, stride if index == 0 else 1))
+            self._inputs = width * block.expansion
+        return blocks
 
     def _initialize(self) -> None:
         for module in self.modules():
@@ -114,8 +121,7 @@ class ResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[N, in_channels, H, W] to logits [N, num_classes]; H and W at least 32."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = stage(x)
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         logits: Tensor = self.fc(torch.flatten(self.avgpool(x), 1))
         return logits
 
