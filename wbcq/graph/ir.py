@@ -161,6 +161,7 @@ class AvgPool2d(Op):
     ceil_mode: bool = False
     count_include_pad: bool = True
     divisor: int = 0
+    activation: Activation = IDENTITY
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,7 @@ class AdaptiveAvgPool2d(Op):
     """Average pool to a fixed output size; (1, 1) is the global pool."""
 
     output_size: Pair = (1, 1)
+    activation: Activation = IDENTITY
 
 
 @dataclass(frozen=True)

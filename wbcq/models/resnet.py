@@ -1,7 +1,7 @@
 """ResNet-18, 34 and 50 (He et al., "Deep Residual Learning for Image Recognition", CVPR 2016).
 
-Parameter names, shapes and order are torchvision's: its checkpoints load with ``load_state_dict``. As
-there, ResNet-50 strides in the 3x3 convolution of a bottleneck ("v1.5"), not in the first 1x1.
+Parameter names, shapes and order are torchvision's: its checkpoints load with ``load_state_dict``.
+As there, ResNet-50 strides in the 3x3 convolution of a bottleneck ("v1.5"), not in the first 1x1.
 """
 
 from __future__ import annotations
