@@ -34,16 +34,16 @@ struct Header {
   uint16_t minor;
   uint32_t header_bytes;  // 64
   uint64_t file_bytes;
-  uint64_t required_features;  // a bit that the reader does not know: refused. Version 1.0 has none.
+  uint64_t required_features;  // an unknown bit is refused; version 1.0 has none
   uint32_t section_count;
-  uint32_t body_crc32;  // zlib's CRC-32 of bytes [64, file_bytes)
-  uint8_t reserved[20];  // zero
+  uint32_t body_crc32;    // zlib's CRC-32 of bytes [64, file_bytes)
+  uint8_t reserved[20];   // zero
   uint32_t header_crc32;  // zlib's CRC-32 of bytes [0, 60)
 };
 static_assert(sizeof(Header) == 64);
 
-// Follows the header, kSectionCount times. Sections lie one after another, each 64-byte aligned, the
-// gaps zero, and the last ends at the end of the file.
+// Follows the header, kSectionCount times. Sections lie one after another, each 64-byte aligned,
+// the gaps zero, and the last ends at the end of the file.
 struct SectionRecord {
   uint32_t kind;
   uint32_t count;   // records, or bytes where the section is not an array
@@ -102,30 +102,36 @@ struct OpRecord {
 };
 static_assert(sizeof(OpRecord) == 96);
 
-// attrs of kConv2d. Inputs: x [, residual]. Output: u8, or f32 for a head (then no residual, lo and hi
-// are 0 and 255). Blobs: weights i8 [O][KH][KW][I / groups]; bias i32 [O] for a u8 output, f32 [O] for
-// an f32 output; weight scales f32 [O] or [1].
+// attrs of kConv2d. Inputs: x [, residual]. Output: u8, or f32 for a head (then no residual, lo and
+// hi are 0 and 255). Blobs: weights i8 [O][KH][KW][I / groups]; bias i32 [O] for a u8 output, f32
+// [O] for an f32 output; weight scales f32 [O] or [1].
 namespace conv2d {
+// clang-format off
 enum Attr {
   kKernelH, kKernelW, kStrideH, kStrideW, kPadTop, kPadLeft, kPadBottom, kPadRight,
   kDilationH, kDilationW, kGroups, kLo, kHi,
 };
-}
-// attrs of kMaxPool2d and kAvgPool2d. Output size is given by the output tensor; a window that leaves
-// the padded picture (ceil mode) is clipped. kCountIncludePad and kDivisor (0: none) only for kAvgPool2d.
+// clang-format on
+}  // namespace conv2d
+// attrs of kMaxPool2d and kAvgPool2d. The output tensor gives the output's size; a window that
+// leaves the padded picture (ceil mode) is clipped. kAvgPool2d has dilation 1, and its kDivisor is
+// 0 for the window's own count. kMaxPool2d has kCountIncludePad 0, kDivisor 0, kLo 0 and kHi 255.
 namespace pool2d {
+// clang-format off
 enum Attr {
   kKernelH, kKernelW, kStrideH, kStrideW, kPadTop, kPadLeft, kPadBottom, kPadRight,
   kDilationH, kDilationW, kCountIncludePad, kDivisor, kLo, kHi,
 };
-}
+// clang-format on
+}  // namespace pool2d
 // attrs of kAdd.
 namespace add {
 enum Attr { kLo, kHi };
-}
+}  // namespace add
 
-// The shape that the caller sees. PyTorch's order: N, C, H, W or N, C. The engine converts between it
-// and NHWC. Inputs are f32 graph inputs, outputs f32.
+// The shape that the caller sees: the elements are in the order N, C, H, W, the engine converts.
+// Rank 4 is N, C, H, W; rank 2 and 3 are other views of as many elements. Inputs are f32 graph
+// inputs, each used once here; outputs are f32 and written by an operator.
 struct IoRecord {
   uint32_t tensor;
   uint32_t is_output;  // 0 or 1

@@ -1,0 +1,80 @@
+#include "format/mapped_file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <new>
+
+#include "format/format.h"
+#include "format/message.h"
+
+namespace wbcq::format {
+namespace {
+
+class FileDescriptor {
+ public:
+  explicit FileDescriptor(int fd) : fd_(fd) {}
+  ~FileDescriptor() {
+    if (fd_ >= 0) close(fd_);
+  }
+  FileDescriptor(const FileDescriptor&) = delete;
+  FileDescriptor& operator=(const FileDescriptor&) = delete;
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+Status io_error(const char* action) {
+  const int error = errno;
+  return Status(StatusCode::kIo, cat("cannot ", action, ": ", std::strerror(error)));
+}
+
+}  // namespace
+
+Result<MappedFile> MappedFile::map(const std::string& path) {
+  // O_NONBLOCK: opening a named pipe would otherwise wait for a writer.
+  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (file.get() < 0) return io_error("open");
+  struct stat info = {};
+  if (fstat(file.get(), &info) != 0) return io_error("read the size");
+  if (!S_ISREG(info.st_mode)) {
+    return Status(StatusCode::kIo, S_ISDIR(info.st_mode) ? "cannot open: it is a directory"
+                                                         : "cannot open: it is not a regular file");
+  }
+  if (info.st_size == 0) return MappedFile(nullptr, 0, Storage::kEmpty);
+  const size_t size = static_cast<size_t>(info.st_size);
+  void* data = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
+  if (data == MAP_FAILED) return io_error("map into memory");
+  return MappedFile(static_cast<std::byte*>(data), size, Storage::kMapped);
+}
+
+Result<MappedFile> MappedFile::copy_of(std::span<const std::byte> bytes) {
+  if (bytes.empty()) return MappedFile(nullptr, 0, Storage::kEmpty);
+  void* data = ::operator new(bytes.size(), std::align_val_t(kAlignment), std::nothrow);
+  if (data == nullptr) {
+    return Status(StatusCode::kOutOfMemory,
+                  cat("no memory for a model file of ", bytes.size(), " bytes"));
+  }
+  std::memcpy(data, bytes.data(), bytes.size());
+  return MappedFile(static_cast<std::byte*>(data), bytes.size(), Storage::kAllocated);
+}
+
+MappedFile::~MappedFile() {
+  switch (storage_) {
+    case Storage::kEmpty:
+      break;
+    case Storage::kMapped:
+      munmap(data_, size_);
+      break;
+    case Storage::kAllocated:
+      ::operator delete(data_, std::align_val_t(kAlignment));
+      break;
+  }
+}
+
+}  // namespace wbcq::format

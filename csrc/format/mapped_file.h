@@ -1,0 +1,47 @@
+// The bytes of a file in memory that is aligned to at least 64 bytes: mapped read-only, or a copy.
+#ifndef WBCQ_FORMAT_MAPPED_FILE_H_
+#define WBCQ_FORMAT_MAPPED_FILE_H_
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "base/status.h"
+
+namespace wbcq::format {
+
+class MappedFile {
+ public:
+  // The file must not be shortened or written in place while it is mapped; replacing it with
+  // rename(2), as the Python writer does, is safe.
+  static Result<MappedFile> map(const std::string& path);
+  static Result<MappedFile> copy_of(std::span<const std::byte> bytes);
+
+  MappedFile(MappedFile&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)),
+        size_(std::exchange(other.size_, 0)),
+        storage_(std::exchange(other.storage_, Storage::kEmpty)) {}
+  MappedFile& operator=(MappedFile&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    std::swap(storage_, other.storage_);
+    return *this;
+  }
+  ~MappedFile();
+
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+
+ private:
+  enum class Storage { kEmpty, kMapped, kAllocated };
+  MappedFile(std::byte* data, size_t size, Storage storage)
+      : data_(data), size_(size), storage_(storage) {}
+
+  std::byte* data_;
+  size_t size_;
+  Storage storage_;
+};
+
+}  // namespace wbcq::format
+
+#endif  // WBCQ_FORMAT_MAPPED_FILE_H_

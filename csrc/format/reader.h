@@ -1,0 +1,88 @@
+// Reads a model file and checks all of it before anything is used: docs/design/file-format.md.
+#ifndef WBCQ_FORMAT_READER_H_
+#define WBCQ_FORMAT_READER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+#include "base/status.h"
+#include "format/format.h"
+#include "format/mapped_file.h"
+
+namespace wbcq::format {
+
+// A model file that satisfies every rule of the format: indices are in range, shapes agree,
+// attributes are inside their limits, so that its users need not check again. Views stay valid as
+// long as the ModelFile, also when it is moved. Reading from several threads is safe.
+class ModelFile {
+ public:
+  // Maps the file. Errors: kIo; kInvalidFile for everything about its contents, another version
+  // too. The message begins with the path.
+  static Result<ModelFile> open(const std::string& path);
+  // Copies `bytes`. Errors: kInvalidFile, kOutOfMemory.
+  static Result<ModelFile> from_bytes(std::span<const std::byte> bytes);
+
+  const Header& header() const { return *reinterpret_cast<const Header*>(bytes().data()); }
+  std::span<const TensorRecord> tensors() const { return tensors_; }
+  std::span<const BlobRecord> blobs() const { return blobs_; }
+  std::span<const uint32_t> operands() const { return operands_; }
+  std::span<const OpRecord> ops() const { return ops_; }  // in execution order
+  std::span<const IoRecord> io() const { return io_; }    // inputs, then outputs
+  std::span<const IoRecord> inputs() const { return io_.first(input_count_); }
+  std::span<const IoRecord> outputs() const { return io_.subspan(input_count_); }
+  std::string_view metadata() const { return metadata_; }             // UTF-8 JSON, not parsed
+  std::span<const std::byte> bytes() const { return file_.bytes(); }  // the whole file
+  std::string_view string_section() const { return strings_; }
+  std::span<const std::byte> data_section() const { return data_; }
+
+  // The name at `offset` of the string section: TensorRecord::name and so on.
+  std::string_view string(uint32_t offset) const;
+
+  // Indices into tensors() and blobs().
+  std::span<const uint32_t> op_inputs(const OpRecord& op) const {
+    return operands_.subspan(op.first_operand, op.inputs);
+  }
+  std::span<const uint32_t> op_outputs(const OpRecord& op) const {
+    return operands_.subspan(op.first_operand + op.inputs, op.outputs);
+  }
+  std::span<const uint32_t> op_blobs(const OpRecord& op) const {
+    return operands_.subspan(op.first_operand + op.inputs + op.outputs, op.blobs);
+  }
+
+  // 64-byte aligned.
+  std::span<const std::byte> blob_bytes(uint32_t blob) const {
+    return data_.subspan(blobs_[blob].offset, blobs_[blob].bytes);
+  }
+  // T is the C++ type of the blob's dtype.
+  template <typename T>
+  std::span<const T> blob_values(uint32_t blob) const {
+    static_assert(std::is_same_v<T, int8_t> || std::is_same_v<T, uint8_t> ||
+                  std::is_same_v<T, int32_t> || std::is_same_v<T, float>);
+    const std::span<const std::byte> raw = blob_bytes(blob);
+    return {reinterpret_cast<const T*>(raw.data()), raw.size() / sizeof(T)};
+  }
+
+ private:
+  explicit ModelFile(MappedFile file) : file_(std::move(file)) {}
+  static Result<ModelFile> from_file(MappedFile file);
+  Status read_sections();
+
+  MappedFile file_;
+  std::string_view strings_;
+  std::span<const TensorRecord> tensors_;
+  std::span<const BlobRecord> blobs_;
+  std::span<const uint32_t> operands_;
+  std::span<const OpRecord> ops_;
+  std::span<const IoRecord> io_;
+  size_t input_count_ = 0;
+  std::string_view metadata_;
+  std::span<const std::byte> data_;
+};
+
+}  // namespace wbcq::format
+
+#endif  // WBCQ_FORMAT_READER_H_
