@@ -1,0 +1,19 @@
+// How tensors lie in memory: decided when a model is loaded, before its operators are prepared.
+#ifndef WBCQ_ENGINE_LAYOUT_H_
+#define WBCQ_ENGINE_LAYOUT_H_
+
+#include <vector>
+
+#include "format/reader.h"
+#include "ops/tensor.h"
+
+namespace wbcq {
+
+// Sets the layout of every tensor: dense, except that the quantized pictures which only convolutions
+// read are stored without gaps between pixels and with a halo as wide as those convolutions' padding.
+// With few channels a whole kernel row is then one run of bytes (ops/conv2d_gemm.cc).
+void assign_layouts(const format::ModelFile& file, std::vector<Tensor>& tensors);
+
+}  // namespace wbcq
+
+#endif  // WBCQ_ENGINE_LAYOUT_H_

@@ -1,0 +1,80 @@
+// A loaded model: operators prepared for one ISA. Immutable; sessions and threads share it.
+#ifndef WBCQ_ENGINE_MODEL_H_
+#define WBCQ_ENGINE_MODEL_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+#include "cpu/isa.h"
+#include "format/reader.h"
+#include "ops/op.h"
+
+namespace wbcq {
+
+// What the caller passes or receives: float32, C-contiguous, PyTorch's order.
+struct IoSpec {
+  std::string name;
+  std::vector<int64_t> shape;  // shape[0] is -1, the batch
+  size_t elements;             // of one picture
+};
+
+// Where a tensor's memory comes from.
+struct Place {
+  enum class Kind { kArena, kInput, kOutput };
+  Kind kind = Kind::kArena;
+  size_t index = 0;  // of the caller's input or output
+};
+
+// An operator and the tensors it works on, in execution order.
+struct Step {
+  std::unique_ptr<Op> op;
+  std::vector<size_t> inputs;
+  std::vector<size_t> outputs;
+};
+
+class Model {
+ public:
+  // `isa`: see select_isa(). Errors: kIo, kInvalidFile, kUnsupported, kInvalidArgument, kOutOfMemory.
+  static Result<std::shared_ptr<const Model>> open(const std::string& path, std::string_view isa);
+  static Result<std::shared_ptr<const Model>> from_bytes(std::span<const std::byte> bytes,
+                                                         std::string_view isa);
+  Model(const Model&) = delete;
+  Model& operator=(const Model&) = delete;
+
+  Isa isa() const { return isa_; }
+  const std::string& metadata() const { return metadata_; }
+  const std::vector<IoSpec>& inputs() const { return inputs_; }
+  const std::vector<IoSpec>& outputs() const { return outputs_; }
+  size_t packed_bytes() const;
+
+  const std::vector<Step>& steps() const { return steps_; }
+  const std::vector<Tensor>& tensors() const { return tensors_; }
+  const Place& place(size_t tensor) const { return places_[tensor]; }
+
+ private:
+  Model() = default;
+  static Result<std::shared_ptr<const Model>> load(Result<format::ModelFile> file,
+                                                   std::string_view isa);
+  void read_tensors(const format::ModelFile& file);
+  void read_io(const format::ModelFile& file);
+  Status read_ops(const format::ModelFile& file, const KernelTable& kernels);
+  void add_planar_outputs(const format::ModelFile& file);
+
+  Isa isa_ = Isa::kScalar;
+  std::string metadata_;
+  std::vector<IoSpec> inputs_;
+  std::vector<IoSpec> outputs_;
+  std::vector<Tensor> tensors_;  // never resized once operators refer to them
+  std::vector<Place> places_;    // of each tensor
+  std::vector<Step> steps_;
+};
+
+}  // namespace wbcq
+
+#endif  // WBCQ_ENGINE_MODEL_H_

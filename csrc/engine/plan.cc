@@ -1,0 +1,127 @@
+#include "engine/plan.h"
+
+#include <algorithm>
+
+#include "base/checked.h"
+#include "engine/memory_plan.h"
+
+namespace wbcq {
+namespace {
+
+constexpr size_t kNoBuffer = static_cast<size_t>(-1);
+
+}  // namespace
+
+ExecutionPlan::ExecutionPlan(const Model& model, size_t batch, size_t threads)
+    : model_(model), batch_(batch) {
+  for (const Step& step : model.steps()) {
+    BoundStep bound;
+    bound.plan = step.op->plan(batch, threads);
+    bound.inputs.resize(step.inputs.size());
+    bound.outputs.resize(step.outputs.size());
+    scratch_bytes_ = std::max(scratch_bytes_, bound.plan->scratch_bytes());
+    for (size_t i = 0; i < step.inputs.size(); ++i) {
+      const Place& place = model.place(step.inputs[i]);
+      if (place.kind != Place::Kind::kInput) continue;
+      caller_inputs_.push_back({steps_.size(), i, place.index, model.inputs()[place.index].elements});
+    }
+    for (size_t i = 0; i < step.outputs.size(); ++i) {
+      const Place& place = model.place(step.outputs[i]);
+      if (place.kind != Place::Kind::kOutput) continue;
+      caller_outputs_.push_back(
+          {steps_.size(), i, place.index, model.outputs()[place.index].elements});
+    }
+    steps_.push_back(std::move(bound));
+  }
+  scratch_bytes_ = round_up(scratch_bytes_, 64);
+  plan_arena();
+}
+
+// An output may take over the memory of an input that nobody reads later, if the operator allows it
+// for every operand that is the same tensor.
+bool ExecutionPlan::shares_memory(const Step& step, size_t step_index, size_t input,
+                                  const std::vector<size_t>& last_use) const {
+  const size_t tensor = step.inputs[input];
+  if (model_.place(tensor).kind != Place::Kind::kArena || last_use[tensor] != step_index) return false;
+  const size_t output = step.outputs[0];
+  if (model_.place(output).kind != Place::Kind::kArena) return false;
+  const Tensor& in = model_.tensors()[tensor];
+  const Tensor& out = model_.tensors()[output];
+  if (in.layout.bytes(1) != out.layout.bytes(1) ||
+      in.layout.pixel_stride != out.layout.pixel_stride) {
+    return false;
+  }
+  for (size_t i = 0; i < step.inputs.size(); ++i) {
+    if (step.inputs[i] == tensor && !step.op->may_overwrite(i)) return false;
+  }
+  return true;
+}
+
+void ExecutionPlan::plan_arena() {
+  const std::vector<Step>& steps = model_.steps();
+  const std::vector<Tensor>& tensors = model_.tensors();
+  std::vector<size_t> last_use(tensors.size(), 0);
+  for (size_t s = 0; s < steps.size(); ++s) {
+    for (const size_t tensor : steps[s].outputs) last_use[tensor] = s;
+    for (const size_t tensor : steps[s].inputs) last_use[tensor] = s;
+  }
+
+  std::vector<BufferLifetime> buffers;
+  std::vector<size_t> buffer_of(tensors.size(), kNoBuffer);
+  for (size_t s = 0; s < steps.size(); ++s) {
+    for (const size_t output : steps[s].outputs) {
+      if (model_.place(output).kind != Place::Kind::kArena) continue;
+      for (size_t i = 0; i < steps[s].inputs.size() && buffer_of[output] == kNoBuffer; ++i) {
+        if (shares_memory(steps[s], s, i, last_use)) {
+          buffer_of[output] = buffer_of[steps[s].inputs[i]];
+        }
+      }
+      if (buffer_of[output] == kNoBuffer) {
+        buffer_of[output] = buffers.size();
+        buffers.push_back({tensors[output].layout.bytes(batch_), s, s});
+      }
+      buffers[buffer_of[output]].last = last_use[output];
+    }
+  }
+
+  const MemoryPlan memory = plan_memory(buffers);
+  arena_bytes_ = memory.arena_bytes;
+  offsets_.assign(tensors.size(), 0);
+  for (size_t t = 0; t < tensors.size(); ++t) {
+    if (buffer_of[t] != kNoBuffer) offsets_[t] = memory.offsets[buffer_of[t]];
+  }
+}
+
+size_t ExecutionPlan::table_bytes() const {
+  size_t bytes = offsets_.size() * sizeof(size_t) +
+                 (caller_inputs_.size() + caller_outputs_.size()) * sizeof(CallerOperand);
+  for (const BoundStep& step : steps_) {
+    bytes += sizeof(BoundStep) + (step.inputs.size() + step.outputs.size()) * sizeof(std::byte*);
+  }
+  return bytes;
+}
+
+void ExecutionPlan::bind_arena(std::byte* arena) {
+  for (size_t s = 0; s < steps_.size(); ++s) {
+    const Step& step = model_.steps()[s];
+    for (size_t i = 0; i < step.inputs.size(); ++i) {
+      steps_[s].inputs[i] = arena + offsets_[step.inputs[i]];
+    }
+    for (size_t i = 0; i < step.outputs.size(); ++i) {
+      steps_[s].outputs[i] = arena + offsets_[step.outputs[i]];
+    }
+  }
+}
+
+void ExecutionPlan::bind_caller(const float* const* inputs, float* const* outputs, size_t first) {
+  for (const CallerOperand& operand : caller_inputs_) {
+    steps_[operand.step].inputs[operand.operand] =
+        reinterpret_cast<const std::byte*>(inputs[operand.index] + first * operand.elements);
+  }
+  for (const CallerOperand& operand : caller_outputs_) {
+    steps_[operand.step].outputs[operand.operand] =
+        reinterpret_cast<std::byte*>(outputs[operand.index] + first * operand.elements);
+  }
+}
+
+}  // namespace wbcq

@@ -1,0 +1,82 @@
+// One caller's memory and threads for a model.
+#ifndef WBCQ_ENGINE_SESSION_H_
+#define WBCQ_ENGINE_SESSION_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/aligned_buffer.h"
+#include "base/status.h"
+#include "engine/model.h"
+#include "engine/plan.h"
+#include "threading/thread_pool.h"
+
+namespace wbcq {
+
+struct OpProfile {
+  std::string name;
+  std::string kind;
+  std::string kernel;
+  double seconds;  // median over the repeats
+  uint64_t macs;   // products with padding not counted
+  uint64_t bytes;  // activations read and written, and weights read
+};
+
+// Bytes that a session has or would allocate, apart from the packed weights that sessions share.
+struct MemoryUse {
+  size_t arena = 0;
+  size_t scratch = 0;
+  size_t tables = 0;
+  size_t packed_weights = 0;
+};
+
+// Not for two threads at once; several sessions may share a model. After the first run of a batch size
+// (or reserve()) a run allocates nothing and takes no lock.
+class Session {
+ public:
+  // Larger batches run in parts of this many pictures, so that activations stay near the caches.
+  static constexpr size_t kMaxChunk = 8;
+
+  // threads: 0 for as many as the process may use.
+  static Result<std::unique_ptr<Session>> create(std::shared_ptr<const Model> model, size_t threads);
+
+  size_t threads() const { return threads_; }
+  const Model& model() const { return *model_; }
+
+  // What a run with `batch` pictures needs; allocates nothing of it.
+  MemoryUse memory(size_t batch) const;
+  // Plans and allocates for runs with `batch` pictures.
+  Status reserve(size_t batch);
+
+  // inputs[i] and outputs[i] hold `batch` pictures of model().inputs()[i] and outputs()[i]: C-contiguous
+  // float32. Outputs overlap nothing else. With batch 0 nothing is read or written.
+  Status run(size_t batch, std::span<const float* const> inputs, std::span<float* const> outputs);
+
+  // Runs `repeats` times (at least once) and reports each operator's median time.
+  Result<std::vector<OpProfile>> profile(size_t batch, std::span<const float* const> inputs,
+                                         size_t repeats);
+
+ private:
+  Session(std::shared_ptr<const Model> model, size_t threads);
+  Status check_arguments(size_t inputs, size_t outputs) const;
+  Status plan_chunk(size_t chunk);
+  void run_plan(ExecutionPlan& plan, double* seconds);
+  void run_chunks(size_t batch, const float* const* inputs, float* const* outputs, double* seconds);
+
+  std::shared_ptr<const Model> model_;
+  size_t threads_;
+  std::unique_ptr<ThreadPool> pool_;
+  std::map<size_t, std::unique_ptr<ExecutionPlan>> plans_;  // by pictures
+  AlignedBuffer arena_;
+  AlignedBuffer scratch_;
+  size_t scratch_stride_ = 0;
+};
+
+}  // namespace wbcq
+
+#endif  // WBCQ_ENGINE_SESSION_H_

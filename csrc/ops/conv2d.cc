@@ -1,0 +1,58 @@
+#include "ops/conv2d.h"
+
+namespace wbcq {
+namespace {
+
+namespace attr = format::conv2d;
+
+// s_x s_w[c] / s_y, or s_x s_w[c] for a head: binary32 operations in the order of
+// docs/design/numerics.md. The reader has checked that they are finite.
+std::vector<float> multipliers_of(const Conv2dSpec& spec, std::span<const float> weight_scales) {
+  const bool head = spec.output->dtype == format::DType::kF32;
+  std::vector<float> multipliers(spec.output->channels);
+  for (size_t c = 0; c < multipliers.size(); ++c) {
+    const float product = spec.input->scale * weight_scales[weight_scales.size() == 1 ? 0 : c];
+    multipliers[c] = head ? product : product / spec.output->scale;
+  }
+  return multipliers;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Op>> make_conv2d(const OpSource& source) {
+  const std::span<const int32_t> attrs = source.attrs;
+  Conv2dSpec spec = {};
+  spec.name = source.name;
+  spec.input = source.inputs[0];
+  spec.residual = source.inputs.size() > 1 ? source.inputs[1] : nullptr;
+  spec.output = source.outputs[0];
+  spec.y = {static_cast<int64_t>(spec.input->height),
+            static_cast<int64_t>(spec.output->height),
+            attrs[attr::kKernelH],
+            attrs[attr::kStrideH],
+            attrs[attr::kPadTop],
+            attrs[attr::kDilationH]};
+  spec.x = {static_cast<int64_t>(spec.input->width),
+            static_cast<int64_t>(spec.output->width),
+            attrs[attr::kKernelW],
+            attrs[attr::kStrideW],
+            attrs[attr::kPadLeft],
+            attrs[attr::kDilationW]};
+  spec.groups = static_cast<size_t>(attrs[attr::kGroups]);
+  spec.weights = source.blobs[0].as<int8_t>();
+  if (spec.output->dtype == format::DType::kF32) {
+    spec.float_bias = source.blobs[1].as<float>();
+  } else {
+    spec.bias = source.blobs[1].as<int32_t>();
+  }
+  spec.multipliers = multipliers_of(spec, source.blobs[2].as<float>());
+  if (spec.residual != nullptr) {
+    spec.residual_multiplier = spec.residual->scale / spec.output->scale;
+  }
+  spec.lo = attrs[attr::kLo];
+  spec.hi = attrs[attr::kHi];
+  spec.kernels = source.kernels;
+  return make_conv2d_gemm(spec);
+}
+
+}  // namespace wbcq

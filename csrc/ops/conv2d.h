@@ -1,0 +1,45 @@
+// Convolution with everything fused into its one rounding. What a layer computes is described once;
+// how is up to the implementation that make_conv2d() chooses for it.
+#ifndef WBCQ_OPS_CONV2D_H_
+#define WBCQ_OPS_CONV2D_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "ops/op.h"
+#include "ops/window.h"
+
+namespace wbcq {
+
+struct Conv2dSpec {
+  std::string_view name;
+  const Tensor* input;
+  const Tensor* residual;  // or null
+  const Tensor* output;    // u8, or f32 for a head
+  WindowAxis y;
+  WindowAxis x;
+  size_t groups;
+  std::span<const int8_t> weights;    // [O][KH][KW][I / groups]
+  std::span<const int32_t> bias;      // [O] for a u8 output, else empty
+  std::span<const float> float_bias;  // [O] for an f32 output, else empty
+  std::vector<float> multipliers;     // [O]
+  float residual_multiplier;
+  int32_t lo;
+  int32_t hi;
+  const KernelTable* kernels;
+
+  size_t taps() const { return static_cast<size_t>(y.kernel * x.kernel); }
+  size_t in_channels_per_group() const { return input->channels / groups; }
+  size_t out_channels_per_group() const { return output->channels / groups; }
+};
+
+// Indirect GEMM: any geometry, any number of groups.
+Result<std::unique_ptr<Op>> make_conv2d_gemm(const Conv2dSpec& spec);
+
+}  // namespace wbcq
+
+#endif  // WBCQ_OPS_CONV2D_H_

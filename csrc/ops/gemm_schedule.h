@@ -1,0 +1,47 @@
+// How the tiles of a GEMM are shared among threads and ordered for the caches. Decides speed only:
+// every schedule gives the same bits.
+#ifndef WBCQ_OPS_GEMM_SCHEDULE_H_
+#define WBCQ_OPS_GEMM_SCHEDULE_H_
+
+#include <cstddef>
+
+#include "base/checked.h"
+
+namespace wbcq {
+
+struct GemmShape {
+  size_t pixels;  // of all pictures: the GEMM's M
+  size_t panels;
+  size_t mr;
+  size_t panel_bytes;
+  size_t pixel_bytes;  // input bytes and row pointers that one output pixel brings into the cache
+};
+
+// A grid of units, one for each thread; a unit is a range of pixels by a range of panels, walked as
+// for each block of tiles: for each panel: for each tile of the block.
+class GemmSchedule {
+ public:
+  GemmSchedule() = default;
+  GemmSchedule(const GemmShape& shape, size_t threads);
+
+  size_t units() const { return pixel_parts_ * panel_parts_; }
+  Range tiles(size_t unit) const { return split_evenly(tiles_, pixel_parts_, unit / panel_parts_); }
+  Range panels(size_t unit) const {
+    return split_evenly(panels_, panel_parts_, unit % panel_parts_);
+  }
+  // Heights differ by at most one: 49 pixels and mr = 14 give 13 + 12 + 12 + 12.
+  Range pixels(size_t tile) const { return split_evenly(pixels_, tiles_, tile); }
+  size_t block_tiles() const { return block_tiles_; }
+
+ private:
+  size_t pixels_ = 0;
+  size_t panels_ = 0;
+  size_t tiles_ = 0;
+  size_t pixel_parts_ = 1;
+  size_t panel_parts_ = 1;
+  size_t block_tiles_ = 1;
+};
+
+}  // namespace wbcq
+
+#endif  // WBCQ_OPS_GEMM_SCHEDULE_H_

@@ -1,0 +1,49 @@
+// Row pointers of an indirect GEMM: for every output pixel of a tile and every kernel tap, where the
+// input pixel lies. They are computed, not looked up: consecutive outputs of one picture row meet
+// consecutive inputs, so a run of pointers costs one addition each, and no table of the picture's
+// size takes memory or cache.
+#ifndef WBCQ_OPS_INDIRECTION_H_
+#define WBCQ_OPS_INDIRECTION_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "ops/tensor.h"
+#include "ops/window.h"
+
+namespace wbcq {
+
+class Indirection {
+ public:
+  // The taps that leave the picture and its halo meet the padding row.
+  Indirection(const WindowAxis& y, const WindowAxis& x, const TensorLayout& layout);
+
+  size_t segments() const { return y_spans_.size() * x_spans_.size(); }
+  // True when some tap meets the padding row.
+  bool needs_padding() const { return needs_padding_; }
+
+  // Writes lhs[segment * segment_stride + i] for the pixels first + i, i in [0, rows). Pixels count
+  // through all pictures of the batch; segments are kernel taps, row by row. `origin` is the first
+  // channel of pixel (0, 0) of the first picture, `padding` a row that holds the zero point.
+  void expand(const uint8_t* origin, const uint8_t* padding, size_t first, size_t rows,
+              size_t segment_stride, const uint8_t** lhs) const;
+
+ private:
+  void expand_run(const uint8_t* picture, const uint8_t* padding, int64_t oy, int64_t ox,
+                  int64_t count, size_t segment_stride, const uint8_t** lhs) const;
+
+  WindowAxis y_;
+  WindowAxis x_;
+  std::vector<WindowAxis::Span> y_spans_;  // for each tap, the outputs for which it lies inside
+  std::vector<WindowAxis::Span> x_spans_;
+  ptrdiff_t pixel_stride_;
+  ptrdiff_t row_stride_;
+  ptrdiff_t picture_stride_;
+  bool needs_padding_ = false;
+  bool linear_;  // output pixel i reads the i-th pixel of the tensor
+};
+
+}  // namespace wbcq
+
+#endif  // WBCQ_OPS_INDIRECTION_H_

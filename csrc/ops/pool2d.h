@@ -1,0 +1,51 @@
+// What max and average pooling share: the windows, and the walk over output pixels.
+#ifndef WBCQ_OPS_POOL2D_H_
+#define WBCQ_OPS_POOL2D_H_
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "ops/op.h"
+#include "ops/window.h"
+
+namespace wbcq {
+
+class Pool2d : public Op {
+ public:
+  // A window of one output pixel: the taps inside the picture, and where it starts before clipping.
+  struct Window {
+    const uint8_t* const* rows;
+    size_t taps;
+    int64_t y;
+    int64_t x;
+    uint8_t* out;
+  };
+
+  std::unique_ptr<OpPlan> plan(size_t batch, size_t threads) const override;
+
+  // Output rows [first, last), counted through all pictures.
+  void run_rows(const OpBuffers& buffers, size_t first, size_t last, std::byte* scratch) const;
+
+ protected:
+  Pool2d(const OpSource& source, std::string_view kind);
+  virtual void run_window(const Window& window) const = 0;
+
+  const KernelTable& kernels() const { return kernels_; }
+  const Tensor& input() const { return input_; }
+  const Tensor& output() const { return output_; }
+  const WindowAxis& y() const { return y_; }
+  const WindowAxis& x() const { return x_; }
+
+ private:
+  const KernelTable& kernels_;
+  const Tensor& input_;
+  const Tensor& output_;
+  WindowAxis y_;
+  WindowAxis x_;
+};
+
+}  // namespace wbcq
+
+#endif  // WBCQ_OPS_POOL2D_H_
