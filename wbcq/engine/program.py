@@ -24,6 +24,8 @@ __all__ = [
     "Program",
     "Quantize",
     "Tensor",
+    "op_inputs",
+    "op_kind",
 ]
 
 BATCH = -1
@@ -148,13 +150,38 @@ class Add:
 Op: TypeAlias = Quantize | Dequantize | Conv2d | MaxPool2d | AvgPool2d | Add
 
 
+_KINDS: dict[type, str] = {
+    Quantize: "quantize",
+    Dequantize: "dequantize",
+    Conv2d: "conv2d",
+    MaxPool2d: "max_pool2d",
+    AvgPool2d: "avg_pool2d",
+    Add: "add",
+}
+
+
+def op_kind(op: Op) -> str:
+    """The operator's name in messages and listings, for example ``"conv2d"``."""
+    return _KINDS[type(op)]
+
+
+def op_inputs(op: Op) -> tuple[str, ...]:
+    """Names of the tensors that an operator reads, in the file's order; each writes ``op.y``."""
+    if isinstance(op, Add):
+        return (op.a, op.b)
+    if isinstance(op, Conv2d) and op.residual is not None:
+        return (op.x, op.residual)
+    return (op.x,)
+
+
 @dataclass(frozen=True)
 class Io:
-    """A tensor that the caller sees, in PyTorch's order (N, C, H, W or N, C).
+    """A tensor that the caller sees, its elements in PyTorch's order N, C, H, W.
 
     Attributes:
-        tensor: Name of an f32 tensor.
-        shape: With :data:`BATCH` first.
+        tensor: Name of an f32 tensor; an output is written by an operator.
+        shape: With :data:`BATCH` first. Four dimensions are N, C, H, W; two or three are another
+            view of as many elements (N, C of a 1x1 picture, for example).
     """
 
     tensor: str

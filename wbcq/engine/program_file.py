@@ -1,0 +1,219 @@
+"""Writes and reads model files (``docs/design/file-format.md``). Needs numpy alone."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from wbcq.engine import _layout as layout
+from wbcq.engine._container import pack
+from wbcq.engine._program_reader import decode_program
+from wbcq.engine.program import (
+    BATCH,
+    Add,
+    AvgPool2d,
+    Conv2d,
+    Dequantize,
+    Io,
+    MaxPool2d,
+    Op,
+    Program,
+    Quantize,
+    Tensor,
+    op_inputs,
+    op_kind,
+)
+from wbcq.engine.validate import validate_program
+from wbcq.errors import ModelFileError
+
+__all__ = ["program_bytes", "read_program", "write_program"]
+
+StrPath: TypeAlias = str | os.PathLike[str]
+
+
+def write_program(program: Program, path: StrPath) -> None:
+    """Writes a model file, all of it or nothing.
+
+    The bytes go to a temporary file beside ``path``, which then takes its place: a reader sees the
+    old file or the new one, and a file that an engine has mapped stays as it was.
+
+    Args:
+        program: Checked by :func:`~wbcq.engine.validate.validate_program`.
+        path: Replaced if it exists; its directory must exist.
+
+    Raises:
+        ValueError: The program breaks a rule of the format.
+        OSError: The file cannot be written; names ``path``.
+    """
+    data = program_bytes(program)
+    target = os.path.realpath(path)
+    temporary = os.path.join(os.path.dirname(target), f".wbcq-{secrets.token_hex(8)}.tmp")
+    try:
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+    except OSError as error:
+        message = f"cannot write the model file: {error.strerror}"
+        raise OSError(error.errno, message, os.fspath(path)) from error
+    _sync_directory(os.path.dirname(target))
+
+
+def _sync_directory(directory: str) -> None:
+    """Makes a rename durable where the file system can do so."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def read_program(source: StrPath | bytes) -> Program:
+    """Reads a model file and checks all of it.
+
+    Args:
+        source: A path, or the file's contents. Arrays of the result are read-only views of them.
+
+    Raises:
+        ModelFileError: The contents are damaged, of another version, or not a model file.
+        OSError: The file cannot be read.
+    """
+    if isinstance(source, bytes):
+        return decode_program(source)
+    with open(source, "rb") as file:
+        data = file.read()
+    try:
+        return decode_program(data)
+    except ModelFileError as error:
+        raise ModelFileError(f"{os.fspath(source)}: {error}") from error
+
+
+def program_bytes(program: Program) -> bytes:
+    """The contents of a program's model file; equal programs give equal bytes.
+
+    Raises:
+        ValueError: The program breaks a rule of the format.
+    """
+    validate_program(program)
+    return _Encoder().encode(program)
+
+
+class _Encoder:
+    """Collects the records of one file."""
+
+    def __init__(self) -> None:
+        self.strings = bytearray()
+        self.string_offsets: dict[str, int] = {}
+        self.blobs: list[tuple[Any, ...]] = []
+        self.data = bytearray()
+        self.operands: list[int] = []
+
+    def encode(self, program: Program) -> bytes:
+        index = {name: i for i, name in enumerate(program.tensors)}
+        tensors = [self._tensor(tensor) for tensor in program.tensors.values()]
+        ops = [self._op(op, index) for op in program.ops]
+        io = [
+            _io(io, index[io.tensor], is_output=ios is program.outputs)
+            for ios in (program.inputs, program.outputs)
+            for io in ios
+        ]
+        return pack(
+            {
+                "strings": bytes(self.strings),
+                "tensors": _records(tensors, layout.TENSOR),
+                "blobs": _records(self.blobs, layout.BLOB),
+                "operands": np.array(self.operands, layout.OPERAND).tobytes(),
+                "ops": _records(ops, layout.OP),
+                "io": _records(io, layout.IO),
+                "metadata": _metadata(program.metadata),
+                "data": bytes(self.data),
+            }
+        )
+
+    def _string(self, text: str) -> int:
+        offset = self.string_offsets.setdefault(text, len(self.strings))
+        if offset == len(self.strings):
+            self.strings += text.encode() + b"\0"
+        return offset
+
+    def _tensor(self, tensor: Tensor) -> tuple[Any, ...]:
+        dtype = {name: code for code, name in layout.DTYPES.items()}[tensor.dtype]
+        dims = (BATCH, tensor.height, tensor.width, tensor.channels)
+        name = self._string(tensor.name)
+        return (name, dtype, 0, dims, tensor.scale, tensor.zero_point, 0)
+
+    def _blob(self, name: str, array: npt.NDArray[np.generic]) -> int:
+        codes = {dtype: code for code, dtype in layout.NUMPY_DTYPES.items()}
+        dtype = array.dtype.newbyteorder("<")
+        offset = layout.align_up(len(self.data))
+        self.data += bytes(offset - len(self.data))
+        self.data += np.ascontiguousarray(array, dtype).tobytes()
+        dims = (*array.shape, *(1,) * (4 - array.ndim))
+        self.blobs.append(
+            (self._string(name), codes[dtype], array.ndim, 0, dims, offset, array.nbytes, 0)
+        )
+        return len(self.blobs) - 1
+
+    def _op(self, op: Op, index: dict[str, int]) -> tuple[Any, ...]:
+        kind = op_kind(op)
+        code = {name: code for code, name in layout.OP_KINDS.items()}[kind]
+        first = len(self.operands)
+        inputs = op_inputs(op)
+        self.operands += [index[name] for name in (*inputs, op.y)]
+        blobs = 0
+        if isinstance(op, Conv2d):
+            for role in ("weight", "bias", "weight_scale"):
+                self.operands.append(self._blob(f"{op.name}.{role}", getattr(op, role)))
+                blobs += 1
+        attrs = _attrs(op)
+        attrs += [0] * (16 - len(attrs))
+        return (code, self._string(op.name), first, len(inputs), 1, blobs, 0, attrs)
+
+
+def _attrs(op: Op) -> list[int]:
+    """Values in the order of ``_layout.ATTRS``."""
+    match op:
+        case Quantize() | Dequantize():
+            return []
+        case Add():
+            return [op.lo, op.hi]
+        case Conv2d():
+            kernel = op.weight.shape[1:3]
+            window = [*kernel, *op.stride, *op.pads, *op.dilation]
+            return [*window, op.groups, op.lo, op.hi]
+        case MaxPool2d():
+            return [*op.kernel, *op.stride, *op.pads, *op.dilation, 0, 0, 0, 255]
+        case AvgPool2d():
+            window = [*op.kernel, *op.stride, *op.pads, 1, 1]
+            return [*window, int(op.count_include_pad), op.divisor, op.lo, op.hi]
+
+
+def _io(io: Io, tensor: int, *, is_output: bool) -> tuple[Any, ...]:
+    dims = (*io.shape, *(1,) * (4 - len(io.shape)))
+    return (tensor, int(is_output), len(io.shape), dims, 0)
+
+
+def _records(rows: Iterable[tuple[Any, ...]], dtype: np.dtype[np.void]) -> bytes:
+    return np.array(list(rows), dtype).tobytes()
+
+
+def _metadata(metadata: dict[str, Any]) -> bytes:
+    try:
+        text = json.dumps(metadata, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"the program's metadata cannot be written as JSON: {error}") from error
