@@ -1,7 +1,9 @@
 #include "kernels/kernel_table.h"
 
+#include <algorithm>
 #include <array>
 #include <optional>
+#include <vector>
 
 namespace wbcq {
 
@@ -13,6 +15,12 @@ namespace wbcq {
 #include "kernels/elementwise/kernels.inc"
 #define WBCQ_CONVERT_KERNELS(isa, object) extern const ConvertKernels object;
 #include "kernels/convert/kernels.inc"
+#define WBCQ_GEMM_F32_KERNEL(isa, object) extern const GemmF32Kernel object;
+#include "kernels/gemm_f32/kernels.inc"
+#define WBCQ_DWCONV_F32_KERNEL(isa, object) extern const DwconvF32Kernel object;
+#include "kernels/dwconv_f32/kernels.inc"
+#define WBCQ_DWCONV_KERNEL(isa, object) extern const DwconvKernel object;
+#include "kernels/dwconv/kernels.inc"
 
 namespace {
 
@@ -29,6 +37,28 @@ constexpr std::array kCompiledIsas = {Isa::kScalar, Isa::kNeon, Isa::kNeonDot, I
 constexpr std::array kCompiledIsas = {Isa::kScalar};
 #endif
 
+struct DwconvEntry {
+  Isa isa;
+  const DwconvKernel* kernel;
+};
+
+constexpr DwconvEntry kDwconvEntries[] = {
+#define WBCQ_DWCONV_KERNEL(isa, object) {Isa::k##isa, &object},
+#include "kernels/dwconv/kernels.inc"
+};
+
+// The depthwise kernels that an ISA can run: its own first, the scalar one last.
+std::vector<const DwconvKernel*> dwconv_kernels_up_to(Isa isa) {
+  std::vector<const DwconvKernel*> kernels;
+  for (auto own = kCompiledIsas.rbegin(); own != kCompiledIsas.rend(); ++own) {
+    if (*own > isa) continue;
+    for (const DwconvEntry& entry : kDwconvEntries) {
+      if (entry.isa == *own) kernels.push_back(entry.kernel);
+    }
+  }
+  return kernels;
+}
+
 using Tables = std::array<std::optional<KernelTable>, kIsaCount>;
 
 Tables build_tables() {
@@ -41,7 +71,12 @@ Tables build_tables() {
 #include "kernels/elementwise/kernels.inc"
 #define WBCQ_CONVERT_KERNELS(isa, object) own[index_of(Isa::k##isa)].convert = &object;
 #include "kernels/convert/kernels.inc"
+#define WBCQ_GEMM_F32_KERNEL(isa, object) own[index_of(Isa::k##isa)].gemm_f32 = &object;
+#include "kernels/gemm_f32/kernels.inc"
+#define WBCQ_DWCONV_F32_KERNEL(isa, object) own[index_of(Isa::k##isa)].dwconv_f32 = &object;
+#include "kernels/dwconv_f32/kernels.inc"
 
+  static std::array<std::vector<const DwconvKernel*>, kIsaCount> dwconv;
   Tables tables;
   KernelTable best = {};
   for (Isa isa : kCompiledIsas) {
@@ -51,6 +86,9 @@ Tables build_tables() {
     if (table.pool != nullptr) best.pool = table.pool;
     if (table.elementwise != nullptr) best.elementwise = table.elementwise;
     if (table.convert != nullptr) best.convert = table.convert;
+    if (table.gemm_f32 != nullptr) best.gemm_f32 = table.gemm_f32;
+    if (table.dwconv_f32 != nullptr) best.dwconv_f32 = table.dwconv_f32;
+    best.dwconv = dwconv[index_of(isa)] = dwconv_kernels_up_to(isa);
     tables[index_of(isa)] = best;
   }
   return tables;
@@ -62,6 +100,15 @@ const KernelTable* kernel_table(Isa isa) {
   static const Tables tables = build_tables();
   const size_t index = index_of(isa);
   return index < tables.size() && tables[index] ? &*tables[index] : nullptr;
+}
+
+const DwconvKernel& find_dwconv(const KernelTable& table, const DwconvGeometry& geometry,
+                                DwconvOutput output) {
+  const auto fits = [&](const DwconvKernel* kernel) {
+    const DwconvRowFn run = output == DwconvOutput::kU8 ? kernel->run_u8 : kernel->run_f32;
+    return run != nullptr && kernel->supports(geometry);
+  };
+  return **std::find_if(table.dwconv.begin(), table.dwconv.end(), fits);
 }
 
 }  // namespace wbcq

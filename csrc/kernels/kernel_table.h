@@ -2,10 +2,15 @@
 #ifndef WBCQ_KERNELS_KERNEL_TABLE_H_
 #define WBCQ_KERNELS_KERNEL_TABLE_H_
 
+#include <span>
+
 #include "cpu/isa.h"
 #include "kernels/convert/convert.h"
+#include "kernels/dwconv/dwconv.h"
+#include "kernels/dwconv_f32/dwconv_f32.h"
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/gemm/gemm.h"
+#include "kernels/gemm_f32/gemm_f32.h"
 #include "kernels/pool/pool.h"
 
 namespace wbcq {
@@ -17,7 +22,17 @@ struct KernelTable {
   const PoolKernels* pool;
   const ElementwiseKernels* elementwise;
   const ConvertKernels* convert;
+  const GemmF32Kernel* gemm_f32;
+  const DwconvF32Kernel* dwconv_f32;
+  // Those of lower ISAs as well, the fastest first; see find_dwconv().
+  std::span<const DwconvKernel* const> dwconv;
 };
+
+enum class DwconvOutput { kU8, kF32 };
+
+// The fastest kernel of a table for a geometry and an output: there always is one.
+const DwconvKernel& find_dwconv(const KernelTable& table, const DwconvGeometry& geometry,
+                                DwconvOutput output);
 
 // The table of an ISA that this build was compiled for; null when it was not (for example kNeon on
 // x86). Does not look at the CPU: see isa_supported().
