@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <sstream>
 #include <string>
 #include <string_view>
 
@@ -50,7 +51,7 @@ TEST(KernelTableTest, KernelsAreNamedAfterTheirIsa) {
     const KernelTable* table = kernel_table(isa);
     if (table == nullptr || isa == Isa::kScalar) continue;
     const std::string_view name = table->gemm->name;
-    EXPECT_TRUE(name.ends_with("_" + std::string(isa_name(isa)))) << name;
+    EXPECT_TRUE(name.ends_with(std::string("_").append(isa_name(isa)))) << name;
   }
 }
 
@@ -59,9 +60,9 @@ TEST(KernelTableTest, GemmGeometryIsPartOfTheName) {
     const KernelTable* table = kernel_table(isa);
     if (table == nullptr) continue;
     const GemmKernel& gemm = *table->gemm;
-    const std::string tile = "_" + std::to_string(gemm.mr) + "x" + std::to_string(gemm.nr) + "c" +
-                             std::to_string(gemm.kr) + "_";
-    EXPECT_NE(std::string_view(gemm.name).find(tile), std::string_view::npos) << gemm.name;
+    std::ostringstream tile;
+    tile << "_" << gemm.mr << "x" << gemm.nr << "c" << gemm.kr << "_";
+    EXPECT_NE(std::string_view(gemm.name).find(tile.str()), std::string_view::npos) << gemm.name;
     EXPECT_TRUE(gemm.lhs_offset == 0 || gemm.lhs_offset == 128) << gemm.name;
     EXPECT_NE(gemm.run_u8, nullptr);
     EXPECT_NE(gemm.run_f32, nullptr);
