@@ -1,0 +1,168 @@
+#include "engine/session.h"
+
+#include <algorithm>
+#include <chrono>
+#include <string>
+#include <utility>
+
+#include "base/checked.h"
+
+namespace wbcq {
+namespace {
+
+// One operator's run, as the thread pool's workers see it.
+struct StepRun {
+  const OpPlan& plan;
+  OpBuffers buffers;
+  std::byte* scratch;
+  size_t scratch_stride;
+
+  static void tiles(void* context, size_t thread, size_t first, size_t last) {
+    const StepRun& run = *static_cast<const StepRun*>(context);
+    run.plan.run(run.buffers, first, last, run.scratch + thread * run.scratch_stride);
+  }
+};
+
+double seconds_now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+double median(std::vector<double>& values) {
+  const auto middle = values.begin() + static_cast<ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+}  // namespace
+
+Session::Session(std::shared_ptr<const Model> model, size_t threads)
+    : model_(std::move(model)), threads_(threads) {}
+
+Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<const Model> model,
+                                                 size_t threads) {
+  if (threads == 0) threads = default_thread_count();
+  std::unique_ptr<Session> session(new Session(std::move(model), threads));
+  auto pool = ThreadPool::create(threads);
+  if (!pool.ok()) return pool.status();
+  session->pool_ = std::move(pool).value();
+  return session;
+}
+
+MemoryUse Session::memory(size_t batch) const {
+  MemoryUse use;
+  use.packed_weights = model_->packed_bytes();
+  const auto add = [&](size_t chunk) {
+    const ExecutionPlan plan(*model_, chunk, threads_);
+    use.arena = std::max(use.arena, plan.arena_bytes());
+    use.scratch = std::max(use.scratch, plan.scratch_bytes() * threads_);
+    use.tables += plan.table_bytes();
+  };
+  if (batch >= kMaxChunk) add(kMaxChunk);
+  if (batch % kMaxChunk != 0) add(batch % kMaxChunk);
+  return use;
+}
+
+Status Session::plan_chunk(size_t chunk) {
+  if (plans_.contains(chunk)) return Status();
+  auto plan = std::make_unique<ExecutionPlan>(*model_, chunk, threads_);
+  if (plan->scratch_bytes() > scratch_stride_) {
+    auto scratch = AlignedBuffer::allocate(
+        (CheckedSize(plan->scratch_bytes()) * threads_).value(), "the scratch memory of a session");
+    if (!scratch.ok()) return scratch.status();
+    scratch_ = std::move(scratch).value();
+    scratch_stride_ = plan->scratch_bytes();
+  }
+  if (plan->arena_bytes() > arena_.size()) {
+    auto arena = AlignedBuffer::allocate(plan->arena_bytes(), "the activations of a session");
+    if (!arena.ok()) return arena.status();
+    arena_ = std::move(arena).value();
+    for (const auto& [pictures, other] : plans_) other->bind_arena(arena_.data());
+  }
+  plan->bind_arena(arena_.data());
+  plans_.emplace(chunk, std::move(plan));
+  return Status();
+}
+
+Status Session::reserve(size_t batch) {
+  if (batch >= kMaxChunk) WBCQ_RETURN_IF_ERROR(plan_chunk(kMaxChunk));
+  if (batch % kMaxChunk != 0) WBCQ_RETURN_IF_ERROR(plan_chunk(batch % kMaxChunk));
+  return Status();
+}
+
+Status Session::check_arguments(size_t inputs, size_t outputs) const {
+  if (inputs != model_->inputs().size()) {
+    return Status(StatusCode::kInvalidArgument,
+                  "the model has " + std::to_string(model_->inputs().size()) + " inputs, " +
+                      std::to_string(inputs) + " were given");
+  }
+  if (outputs != model_->outputs().size()) {
+    return Status(StatusCode::kInvalidArgument,
+                  "the model has " + std::to_string(model_->outputs().size()) + " outputs, " +
+                      std::to_string(outputs) + " were given");
+  }
+  return Status();
+}
+
+void Session::run_plan(ExecutionPlan& plan, double* seconds) {
+  for (const ExecutionPlan::BoundStep& step : plan.steps()) {
+    const double start = seconds != nullptr ? seconds_now() : 0;
+    StepRun run = {*step.plan, step.buffers(), scratch_.data(), scratch_stride_};
+    pool_->run(step.plan->tiles(), StepRun::tiles, &run);
+    if (seconds != nullptr) *seconds++ += seconds_now() - start;
+  }
+}
+
+// Adds the time of every step to seconds[step], unless that is null.
+void Session::run_chunks(size_t batch, const float* const* inputs, float* const* outputs,
+                         double* seconds) {
+  for (size_t first = 0; first < batch; first += kMaxChunk) {
+    ExecutionPlan& plan = *plans_.find(std::min(kMaxChunk, batch - first))->second;
+    plan.bind_caller(inputs, outputs, first);
+    run_plan(plan, seconds);
+  }
+}
+
+Status Session::run(size_t batch, std::span<const float* const> inputs,
+                    std::span<float* const> outputs) {
+  WBCQ_RETURN_IF_ERROR(check_arguments(inputs.size(), outputs.size()));
+  WBCQ_RETURN_IF_ERROR(reserve(batch));
+  run_chunks(batch, inputs.data(), outputs.data(), nullptr);
+  return Status();
+}
+
+Result<std::vector<OpProfile>> Session::profile(size_t batch, std::span<const float* const> inputs,
+                                                size_t repeats) {
+  WBCQ_RETURN_IF_ERROR(check_arguments(inputs.size(), model_->outputs().size()));
+  WBCQ_RETURN_IF_ERROR(reserve(batch));
+  std::vector<AlignedBuffer> buffers;
+  std::vector<float*> outputs;
+  for (const IoSpec& output : model_->outputs()) {
+    const CheckedSize bytes = CheckedSize(batch) * output.elements * sizeof(float);
+    auto buffer = AlignedBuffer::allocate(bytes.value(), "the outputs of a profile");
+    if (!buffer.ok()) return buffer.status();
+    buffers.push_back(std::move(buffer).value());
+    outputs.push_back(buffers.back().as<float>());
+  }
+
+  const std::vector<Step>& steps = model_->steps();
+  std::vector<std::vector<double>> times(steps.size());
+  std::vector<double> seconds(steps.size());
+  run_chunks(batch, inputs.data(), outputs.data(), nullptr);
+  for (size_t i = 0; i < std::max<size_t>(1, repeats); ++i) {
+    std::fill(seconds.begin(), seconds.end(), 0.0);
+    run_chunks(batch, inputs.data(), outputs.data(), seconds.data());
+    for (size_t s = 0; s < steps.size(); ++s) times[s].push_back(seconds[s]);
+  }
+
+  std::vector<OpProfile> profiles;
+  const size_t chunks = ceil_div(batch, kMaxChunk);
+  for (size_t s = 0; s < steps.size(); ++s) {
+    const Op& op = *steps[s].op;
+    profiles.push_back({op.name(), std::string(op.kind()), std::string(op.kernel()),
+                        median(times[s]), op.cost().macs * batch,
+                        op.cost().activation_bytes * batch + op.cost().weight_bytes * chunks});
+  }
+  return profiles;
+}
+
+}  // namespace wbcq
