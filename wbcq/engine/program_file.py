@@ -33,16 +33,13 @@ from wbcq.engine.program import (
 from wbcq.engine.validate import validate_program
 from wbcq.errors import ModelFileError
 
-__all__ = ["program_bytes", "read_program", "write_program"]
+__all__ = ["program_bytes", "read_program", "write_model_bytes", "write_program"]
 
 StrPath: TypeAlias = str | os.PathLike[str]
 
 
 def write_program(program: Program, path: StrPath) -> None:
     """Writes a model file, all of it or nothing.
-
-    The bytes go to a temporary file beside ``path``, which then takes its place: a reader sees the
-    old file or the new one, and a file that an engine has mapped stays as it was.
 
     Args:
         program: Checked by :func:`~wbcq.engine.validate.validate_program`.
@@ -52,7 +49,22 @@ def write_program(program: Program, path: StrPath) -> None:
         ValueError: The program breaks a rule of the format.
         OSError: The file cannot be written; names ``path``.
     """
-    data = program_bytes(program)
+    write_model_bytes(program_bytes(program), path)
+
+
+def write_model_bytes(data: bytes, path: StrPath) -> None:
+    """Writes the contents of a model file, all of them or nothing.
+
+    The bytes go to a temporary file beside ``path``, which then takes its place: a reader sees the
+    old file or the new one, and a file that an engine has mapped stays as it was.
+
+    Args:
+        data: From :func:`program_bytes`; written as they are.
+        path: Replaced if it exists; its directory must exist.
+
+    Raises:
+        OSError: The file cannot be written; names ``path``.
+    """
     target = os.path.realpath(path)
     temporary = os.path.join(os.path.dirname(target), f".wbcq-{secrets.token_hex(8)}.tmp")
     try:
