@@ -10,7 +10,7 @@ __all__ = ["float_heads", "quantized_values", "shared_qparams_groups"]
 
 
 def float_heads(graph: Graph) -> frozenset[str]:
-    """Values that stay float in an integer program because a convolution or linear layer ends there.
+    """Values that stay float in an integer program because a conv or linear layer ends there.
 
     A head is an output of the graph that nothing else reads, computed by a Conv2d or Linear without
     residual and activation: its accumulators become float without a rounding to 8 bits. Where only

@@ -1,7 +1,7 @@
 """The typed graph that every later step reads and writes. There is no torch in it.
 
-A :class:`Graph` is a list of :class:`Node` in execution order over named :class:`Value` objects. Values
-have PyTorch's layout (N, C, H, W or N, C). What a node does is its ``op``: one of the frozen
+A :class:`Graph` is a list of :class:`Node` in execution order over named :class:`Value` objects.
+Values have PyTorch's layout (N, C, H, W or N, C). What a node does is its ``op``: one of the frozen
 dataclasses below, whose type is the key for every dispatch (executors, lowering, observers).
 """
 
@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 __all__ = [
     "Activation",
-    "Add",
     "AdaptiveAvgPool2d",
+    "Add",
     "AvgPool2d",
     "BatchNorm",
     "Clamp",
@@ -186,7 +186,7 @@ class Node:
         op: What it does.
         inputs: Names of values.
         output: Name of the value that it computes.
-        params: Role (``"weight"``, ``"bias"``, ...) to qualified parameter name in ``Graph.params``.
+        params: Role (``"weight"``, ``"bias"``, ...) to qualified name in ``Graph.params``.
         source: Where it came from.
     """
 

@@ -1,0 +1,234 @@
+"""Capture's errors: the operator, the module, the user's line, the remedy."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wbcq.errors import CaptureError, UnsupportedOperatorError
+from wbcq.graph.capture import capture
+
+PICTURE = torch.zeros(1, 3, 8, 8)
+
+
+def line_of(model: type[nn.Module], code: str) -> str:
+    """``file:line`` of the line of a class that contains some code."""
+    lines, start = inspect.getsourcelines(model)
+    offset = next(index for index, line in enumerate(lines) if code in line)
+    return f"{inspect.getsourcefile(model)}:{start + offset}"
+
+
+class _Unsupported(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.block(x)
+        return F.relu(out)
+
+
+def test_unsupported_operator_names_operator_module_and_line() -> None:
+    with pytest.raises(UnsupportedOperatorError) as caught:
+        capture(_Unsupported(), PICTURE)
+    message = str(caught.value)
+    assert "aten.gelu.default in block.1" in message
+    assert line_of(_Unsupported, "self.block(x)") in message
+    assert "wbcq/graph/aten.py" in message
+
+
+class _Branch(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.mean() > 0:
+            return x
+        return F.relu(x)
+
+
+class _Item(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        repeats = int(x.max().item())
+        for _ in range(repeats):
+            x = F.relu(x)
+        return x
+
+
+class _Mask(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        chosen = x[x > 0]
+        if chosen.shape[0] > 2:
+            return F.relu(x)
+        return x
+
+
+@pytest.mark.parametrize(
+    ("model", "code"),
+    [(_Branch, "if x.mean()"), (_Item, "x.max().item()"), (_Mask, "if chosen.shape")],
+)
+def test_data_dependent_control_flow(
+    model: type[nn.Module], code: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(CaptureError, match="depends on the values of a tensor") as caught:
+        capture(model(), PICTURE)
+    assert line_of(model, code) in str(caught.value)
+    assert "Remedy" in str(caught.value)
+    assert caught.value.__cause__ is not None
+    assert capfd.readouterr().err == ""
+
+
+class _OnePicture(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(192, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.fc(x.view(1, -1))
+        return out
+
+
+class _TwoPictures(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(192, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.fc(x.view(2, -1))
+        return out
+
+
+@pytest.mark.parametrize(("model", "batch"), [(_OnePicture, 1), (_TwoPictures, 2)])
+def test_fixed_batch_size(model: type[nn.Module], batch: int) -> None:
+    with pytest.raises(CaptureError, match=r"fixed batch size.*x\.flatten\(1\)") as caught:
+        capture(model(), PICTURE.repeat(batch, 1, 1, 1))
+    assert line_of(model, "x.view(") in str(caught.value)
+
+
+def test_view_that_mixes_the_batch() -> None:
+    class Mixes(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.view(1, -1)
+
+    with pytest.raises(UnsupportedOperatorError, match="mixes the pictures of a batch"):
+        capture(Mixes(), PICTURE)
+
+
+class _Computed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 3, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight * 2
+        return F.conv2d(x, weight)
+
+
+def test_computed_weight() -> None:
+    with pytest.raises(UnsupportedOperatorError) as caught:
+        capture(_Computed(), PICTURE)
+    message = str(caught.value)
+    assert re.search(
+        r"aten\.conv2d\.default .*its weight is computed in forward by aten\.mul", message
+    )
+    assert line_of(_Computed, "self.weight * 2") in message
+    assert "remove_parametrizations" in message
+
+
+def test_weight_that_depends_on_the_input() -> None:
+    class Dynamic(nn.Module):
+        def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+            return F.linear(x, weight)
+
+    with pytest.raises(UnsupportedOperatorError, match="its weight is computed in forward"):
+        capture(Dynamic(), (torch.zeros(2, 3), torch.zeros(2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda x: torch.add(x, x, alpha=2), "alpha=2"),
+        (lambda x: x + 1, "the constant 1"),
+        (
+            lambda x: x + x.mean((2, 3), keepdim=True),
+            r"\[N, 3, 8, 8\] and \[N, 3, 1, 1\].*broadcast",
+        ),
+        (lambda x: x.mean(1), r"mean over the dimensions \[1\]"),
+        (lambda x: F.dropout(x, training=True), "dropout is active in evaluation mode"),
+        (lambda x: F.relu(x.view(x.size(0), 3, 64)), r"has shape \[N, 3, 64\]"),
+        (lambda x: x.view(x.size(0), 3, 64), r"a reshape from \[N, 3, 8, 8\] to \[N, 3, 64\]"),
+        (lambda x: F.relu(x.half()), "float16"),
+        (lambda x: F.pad(x, (1, 1, 1, 1), mode="reflect"), "aten.pad.default"),
+        (lambda x: x.transpose(2, 3), "aten.transpose.int"),
+        (lambda x: F.batch_norm(x, None, None, training=True), "track_running_stats=True"),
+    ],
+)
+def test_unsupported_uses(function: Any, message: str) -> None:
+    class Model(nn.Module):
+        def forward(self, x: Tensor) -> Any:
+            return function(x)
+
+    with pytest.raises(UnsupportedOperatorError, match=message):
+        capture(Model(), PICTURE)
+
+
+def test_write_through_an_unsupported_view_is_not_lost() -> None:
+    class Writes(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            y = F.relu(x)
+            y[:, 0] = 7.0
+            return F.relu(y)
+
+    with pytest.raises(UnsupportedOperatorError, match=r"aten\.slice\.Tensor"):
+        capture(Writes(), PICTURE)
+
+
+def test_layer_that_is_not_float32() -> None:
+    class Cast(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 2, dtype=torch.float64)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.fc(x.double())
+            return out.float()
+
+    with pytest.raises(UnsupportedOperatorError, match="float64"):
+        capture(Cast(), torch.zeros(1, 4))
+
+
+def test_inputs_that_the_model_refuses() -> None:
+    with pytest.raises(CaptureError, match=r"Sequential itself fails.*\[1, 3, 8, 8\].*channels"):
+        capture(nn.Sequential(nn.Conv2d(4, 4, 1)), PICTURE)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ((), "at least one example input"),
+        ([[1.0]], "example input 0 of net is a list"),
+        (PICTURE.byte(), "is torch.uint8, must be torch.float32"),
+        (torch.zeros(3), r"has shape \[3\]"),
+        (torch.zeros(0, 3), r"has shape \[0, 3\]"),
+        ((torch.zeros(1, 3), torch.zeros(2, 3)), r"batch sizes \[1, 2\]"),
+    ],
+)
+def test_bad_example_inputs(inputs: Any, message: str) -> None:
+    with pytest.raises(CaptureError, match=message):
+        capture(nn.ReLU(), inputs, name="net")
+
+
+def test_output_that_is_a_parameter() -> None:
+    class Returns(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(1))
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return F.relu(x), self.scale
+
+    with pytest.raises(CaptureError, match="output 1 of Returns does not depend on its inputs"):
+        capture(Returns(), PICTURE)

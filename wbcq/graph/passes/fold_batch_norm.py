@@ -1,0 +1,95 @@
+"""Batch normalization becomes part of the layer before it, or a layer of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from wbcq.graph.ir import BatchNorm, Conv2d, Graph, Linear, Node
+from wbcq.graph.passes.param_store import ParamStore
+
+__all__ = ["fold_batch_norm"]
+
+Array = npt.NDArray[np.float64]
+
+
+def fold_batch_norm(graph: Graph) -> Graph:
+    """Removes every BatchNorm: y = x f + (b - mean f), with f = weight / sqrt(var + eps).
+
+    Where x comes from a Conv2d or Linear that nothing else reads, the factor goes into that layer's
+    weights and bias. Elsewhere (x is also used by others, or comes from something else) the node
+    becomes a layer itself: a 1x1 depthwise Conv2d for N, C, H, W and a Linear with a diagonal
+    weight for N, C. Computed in float64 and rounded once to float32 (Jacob et al., "Quantization
+    and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018,
+    section 3.2).
+
+    Args:
+        graph: As captured, before activations are fused.
+
+    Returns:
+        An equivalent graph without BatchNorm.
+    """
+    store = ParamStore(graph)
+    nodes: dict[str, Node] = {}
+    for node in graph:
+        if not isinstance(node.op, BatchNorm):
+            nodes[node.output] = node
+            continue
+        factor, offset = _affine(node, node.op, store)
+        layer = nodes.get(node.inputs[0])
+        if layer is not None and _can_absorb(graph, layer):
+            del nodes[layer.output]
+            nodes[node.output] = _absorb(layer, node.output, factor, offset, store)
+        else:
+            rank = len(graph.values[node.output].shape)
+            nodes[node.output] = _standalone(node, rank, factor, offset, store)
+    return graph.with_nodes(tuple(nodes.values()), params=store.params)
+
+
+def _affine(node: Node, op: BatchNorm, store: ParamStore) -> tuple[Array, Array]:
+    mean, variance = store.get(node, "running_mean"), store.get(node, "running_var")
+    weight, bias = store.get(node, "weight"), store.get(node, "bias")
+    if mean is None or variance is None:
+        raise ValueError(f"batch normalization '{node.name}' has no running statistics")
+    factor = 1.0 / np.sqrt(variance + op.eps)
+    if weight is not None:
+        factor = weight * factor
+    offset = -mean * factor
+    return factor, offset if bias is None else bias + offset
+
+
+def _can_absorb(graph: Graph, layer: Node) -> bool:
+    return (
+        isinstance(layer.op, (Conv2d, Linear))
+        and layer.op.activation.is_identity
+        and len(layer.inputs) == 1
+        and len(graph.consumers(layer.output)) == 1
+        and layer.output not in graph.outputs
+    )
+
+
+def _absorb(layer: Node, output: str, factor: Array, offset: Array, store: ParamStore) -> Node:
+    weight, bias = store.get(layer, "weight"), store.get(layer, "bias")
+    assert weight is not None
+    params = dict(layer.params)
+    params["weight"] = store.put(
+        layer, "weight", weight * factor.reshape(-1, *[1] * (weight.ndim - 1))
+    )
+    params["bias"] = store.put(layer, "bias", offset if bias is None else bias * factor + offset)
+    return replace(layer, output=output, params=params)
+
+
+def _standalone(node: Node, rank: int, factor: Array, offset: Array, store: ParamStore) -> Node:
+    channels = factor.size
+    if rank == 4:
+        op: Conv2d | Linear = Conv2d(groups=channels)
+        weight = factor.reshape(channels, 1, 1, 1)
+    else:
+        op, weight = Linear(), np.diag(factor)
+    params = {
+        "weight": store.put(node, "weight", weight),
+        "bias": store.put(node, "bias", offset),
+    }
+    return replace(node, op=op, params=params)

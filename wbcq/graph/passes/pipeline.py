@@ -1,0 +1,37 @@
+"""The passes that every graph goes through before calibration."""
+
+from __future__ import annotations
+
+from wbcq.graph.ir import Graph
+from wbcq.graph.passes.cleanup import remove_dead_nodes, remove_identities
+from wbcq.graph.passes.fold_batch_norm import fold_batch_norm
+from wbcq.graph.passes.fuse import fuse_activations, fuse_residuals
+
+__all__ = ["prepare_for_quantization"]
+
+
+def prepare_for_quantization(graph: Graph) -> Graph:
+    """Brings a captured graph into the form in which it is calibrated, simulated and executed.
+
+    Dead nodes and identities go, batch normalization is folded, activations and residual sums are
+    fused. What is left is one node per rounding of the integer program.
+
+    Args:
+        graph: From :func:`wbcq.graph.capture.capture`.
+
+    Returns:
+        An equivalent graph; the argument is not changed.
+
+    Example:
+        >>> import torch
+        >>> from wbcq.graph.capture import capture
+        >>> model = torch.nn.Sequential(
+        ...     torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.ReLU()
+        ... )
+        >>> graph = prepare_for_quantization(capture(model, torch.zeros(1, 3, 8, 8)))
+        >>> [(node.name, node.op.activation.low) for node in graph]
+        [('0', 0.0)]
+    """
+    graph = remove_identities(remove_dead_nodes(graph))
+    graph = fold_batch_norm(graph)
+    return fuse_residuals(fuse_activations(graph))
