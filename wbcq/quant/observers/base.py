@@ -84,7 +84,7 @@ class Observer(nn.Module, ABC):
         symmetric: Signed with zero point 0 (weights) instead of unsigned affine (activations).
         axis: Channel axis, or None for one scale for the whole tensor.
         min_scale: Lower bound of the scale.
-        name: Of the observed value; appears in errors.
+        name: Of the layer or tensor that is observed; appears in errors.
 
     Raises:
         ValueError: If ``bits`` or ``min_scale`` is out of range.
@@ -131,7 +131,7 @@ class Observer(nn.Module, ABC):
             ``x`` itself.
 
         Raises:
-            CalibrationError: If ``x`` holds NaN or infinity; names the value.
+            CalibrationError: If ``x`` holds NaN or infinity; names the observed value.
             ValueError: If ``x`` has no channel axis, or not the number of channels seen before.
         """
         if x.numel() == 0:
@@ -212,7 +212,7 @@ class Observer(nn.Module, ABC):
         return rows.float()
 
     def _subject(self) -> str:
-        return f"value {self.name!r}" if self.name else "the observed value"
+        return f"the value of {self.name!r}" if self.name else "the observed value"
 
     def _describe_non_finite(self, rows: Tensor) -> str:
         nans, infs = int(torch.isnan(rows).sum()), int(torch.isinf(rows).sum())
