@@ -1,1 +1,64 @@
-"""INT8 quantization and pruning of small CNNs for edge CPUs."""
+"""INT8 quantization and pruning of small CNNs for edge CPUs.
+
+Running a model file needs numpy alone; torch is imported by the functions that need it:
+
+    import wbcq
+    model = wbcq.load("cells.wbcq")
+    scores = model(pictures)  # float32 [N, C, H, W]
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wbcq.engine.model import QuantizedModel, load
+    from wbcq.errors import (
+        CalibrationError,
+        CaptureError,
+        ModelFileError,
+        UnsupportedOperatorError,
+        WbcqError,
+    )
+    from wbcq.quant.api import quantize
+    from wbcq.quant.config import QuantConfig
+    from wbcq.version import __version__
+
+__all__ = [
+    "CalibrationError",
+    "CaptureError",
+    "ModelFileError",
+    "QuantConfig",
+    "QuantizedModel",
+    "UnsupportedOperatorError",
+    "WbcqError",
+    "__version__",
+    "load",
+    "quantize",
+]
+
+_HOMES = {
+    "CalibrationError": "wbcq.errors",
+    "CaptureError": "wbcq.errors",
+    "ModelFileError": "wbcq.errors",
+    "QuantConfig": "wbcq.quant.config",
+    "QuantizedModel": "wbcq.engine.model",
+    "UnsupportedOperatorError": "wbcq.errors",
+    "WbcqError": "wbcq.errors",
+    "__version__": "wbcq.version",
+    "load": "wbcq.engine.model",
+    "quantize": "wbcq.quant.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'wbcq' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

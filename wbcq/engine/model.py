@@ -1,0 +1,300 @@
+"""A quantized model: the file's bytes, the engine that runs them, and what they say. No torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from wbcq import _core
+from wbcq.engine.exact import ExactExecutor
+from wbcq.engine.profile import Profile
+from wbcq.engine.program import Program
+from wbcq.engine.program_file import read_program, write_model_bytes
+from wbcq.engine.summary import summarize, summary_table
+from wbcq.errors import ModelFileError
+
+__all__ = ["QuantizedModel", "load"]
+
+Array: TypeAlias = npt.NDArray[np.float32]
+
+# Sessions made before a fork: their threads do not exist here, so they can neither run nor end.
+_sessions_of_parent: list[_core.Session] = []
+
+
+class QuantizedModel:
+    """An integer network, ready to run; :func:`load` and :func:`wbcq.quantize` make it.
+
+    Several Python threads may call one model at once: each call borrows a session with memory and
+    worker threads of its own. Copies and pickles carry the file's bytes.
+
+    Args:
+        data: Contents of a model file.
+        threads: Threads of a call; None for ``WBCQ_NUM_THREADS`` or else the physical cores.
+        isa: Instruction set, for example ``"avx2"``; None for ``WBCQ_FORCE_ISA`` or else the best
+            that this CPU has. Results are the same bits with each.
+
+    Raises:
+        ModelFileError: The data are damaged, of another version, or no model file.
+        ValueError: ``threads`` or ``isa``, or an environment variable for it, is not usable here.
+
+    Example:
+        >>> import torch, wbcq
+        >>> net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU())
+        >>> model = wbcq.quantize(net, [torch.rand(4, 3, 16, 16)])
+        >>> model(np.zeros((2, 3, 16, 16), np.float32)).shape
+        (2, 8, 14, 14)
+        >>> model.num_parameters
+        224
+    """
+
+    def __init__(self, data: bytes, *, threads: int | None = None, isa: str | None = None) -> None:
+        self._data = bytes(data)
+        self._requested = threads, isa
+        self._model = _core.Model.from_bytes(self._data, isa or "")
+        self._process = os.getpid()
+        self.threads = _core.default_threads() if threads is None else threads
+
+    # What it computes.
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Runs the network.
+
+        Args:
+            *inputs: One torch tensor or numpy array for each input of the model: float32, in the
+                shape of :attr:`input_shapes` with any batch size, preprocessed as in training.
+
+        Returns:
+            A float32 array of the kind that was given (torch tensors on the first input's device);
+            a tuple of them if the model has several outputs.
+
+        Raises:
+            ValueError: Number, kind, dtype or shape of the inputs is wrong; names input, what is
+                expected and what was given.
+        """
+        arrays = self._read(inputs)
+        with self._session() as session:
+            return self._like(inputs, session.run(arrays))
+
+    def simulate(self, *inputs: Any) -> Any:
+        """The same computation in numpy, by the letter of the numeric contract, and slow.
+
+        Arguments and results as for a call; the bits are those of every instruction set.
+        """
+        return self._like(inputs, ExactExecutor(self.program).run(*self._read(inputs)))
+
+    def profile(self, *inputs: Any, repeats: int = 20) -> Profile:
+        """Measures each operator.
+
+        Args:
+            *inputs: As for a call.
+            repeats: Runs to take the median of, at least 1.
+
+        Returns:
+            A :class:`~wbcq.engine.profile.Profile`; printed, it is a table.
+
+        Raises:
+            ValueError: ``repeats`` is not positive, or an input is wrong.
+        """
+        if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
+            raise ValueError(f"repeats is {repeats!r}, must be an integer of at least 1")
+        arrays = self._read(inputs)
+        if not arrays[0].shape[0]:
+            raise ValueError("cannot profile a batch without pictures")
+        with self._session() as session:
+            records = session.profile(arrays, repeats)
+            threads = session.threads
+        return Profile.from_records(
+            records, batch=arrays[0].shape[0], repeats=repeats, threads=threads, isa=self.isa
+        )
+
+    # What it is.
+
+    @property
+    def threads(self) -> int:
+        """Threads of each call, the caller's own included; may be set."""
+        return self._threads
+
+    @threads.setter
+    def threads(self, threads: int) -> None:
+        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+            raise ValueError(f"threads is {threads!r}, must be an integer of at least 1")
+        self._threads = threads
+        self._idle: list[_core.Session] = []
+
+    @property
+    def isa(self) -> str:
+        """Instruction set of the kernels in use."""
+        return self._model.isa
+
+    @cached_property
+    def metadata(self) -> dict[str, Any]:
+        """What the file says about the model: calibration, config, classes."""
+        metadata: dict[str, Any] = json.loads(self._model.metadata)
+        return metadata
+
+    @cached_property
+    def program(self) -> Program:
+        """The integer program; its arrays are read-only."""
+        return read_program(self._data)
+
+    @property
+    def input_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shape of each input; -1 is the batch."""
+        return tuple(tuple(spec["shape"]) for spec in self._model.inputs)
+
+    @property
+    def output_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shape of each output; -1 is the batch."""
+        return tuple(tuple(spec["shape"]) for spec in self._model.outputs)
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of weights and biases."""
+        return sum(layer.parameters for layer in summarize(self.program))
+
+    @property
+    def file_size(self) -> int:
+        """Bytes of the model file."""
+        return len(self._data)
+
+    def summary(self) -> str:
+        """A table of the layers: kind, shapes, parameters, MACs of one picture, bytes."""
+        return summary_table(self.program)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the model file, whole or not at all.
+
+        Raises:
+            OSError: The path cannot be written; what was there stays.
+        """
+        write_model_bytes(self._data, path)
+
+    def to_bytes(self) -> bytes:
+        """The contents of the model file."""
+        return self._data
+
+    def __repr__(self) -> str:
+        name = self.metadata.get("model") or "model"
+        return (
+            f"<QuantizedModel {name}: {self.file_size:,} bytes, {self.isa}, {self.threads} threads>"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (self._data, *self._requested)
+
+    # How it runs.
+
+    @contextmanager
+    def _session(self) -> Iterator[_core.Session]:
+        """Borrows a session that no other thread uses; one whose run fails is dropped."""
+        if self._process != os.getpid():
+            _sessions_of_parent.extend(self._idle)
+            self._idle, self._process = [], os.getpid()
+        # Back to the list that it came from: setting `threads` starts a new one. Lists are their
+        # own locks.
+        idle = self._idle
+        try:
+            session = idle.pop()
+        except IndexError:
+            session = _core.Session(self._model, self._threads)
+        yield session
+        idle.append(session)
+
+    def _read(self, inputs: Sequence[Any]) -> list[Array]:
+        specs = self._model.inputs
+        if len(inputs) != len(specs):
+            names = ", ".join(spec["name"] for spec in specs)
+            raise ValueError(f"{len(inputs)} inputs given, the model has {len(specs)}: {names}")
+        arrays = []
+        for x, spec in zip(inputs, specs, strict=True):
+            arrays.append(_checked(x, spec["name"], tuple(spec["shape"])))
+            if arrays[-1].shape[0] != arrays[0].shape[0]:
+                raise ValueError(
+                    f"input {spec['name']!r} has {arrays[-1].shape[0]} pictures, input "
+                    f"{specs[0]['name']!r} has {arrays[0].shape[0]}; give equally many"
+                )
+        return arrays
+
+    def _like(self, inputs: Sequence[Any], outputs: Sequence[Array]) -> Any:
+        tensor = next((x for x in inputs if _is_tensor(x)), None)
+        if tensor is None:
+            return outputs[0] if len(outputs) == 1 else tuple(outputs)
+        torch = sys.modules["torch"]
+        tensors = tuple(torch.from_numpy(y).to(tensor.device) for y in outputs)
+        return tensors[0] if len(tensors) == 1 else tensors
+
+
+def load(
+    path: str | os.PathLike[str], *, threads: int | None = None, isa: str | None = None
+) -> QuantizedModel:
+    """Loads a model file. Needs numpy alone.
+
+    Args:
+        path: Written by :meth:`QuantizedModel.save`.
+        threads: Threads of a call; None for the environment variable ``WBCQ_NUM_THREADS`` or else
+            the physical cores.
+        isa: Instruction set; None for ``WBCQ_FORCE_ISA`` or else the best that this CPU has.
+
+    Raises:
+        ModelFileError: The file is damaged, of another version, or no model file; names it.
+        OSError: The file cannot be read.
+        ValueError: ``threads`` or ``isa`` is not usable here.
+
+    Example:
+        >>> import wbcq
+        >>> wbcq.load("absent.wbcq")
+        Traceback (most recent call last):
+        FileNotFoundError: [Errno 2] No such file or directory: 'absent.wbcq'
+    """
+    with open(path, "rb") as file:
+        data = file.read()
+    try:
+        return QuantizedModel(data, threads=threads, isa=isa)
+    except ModelFileError as error:
+        raise ModelFileError(f"{os.fspath(path)}: {error}") from error
+
+
+def _restore(data: bytes, threads: int | None, isa: str | None) -> QuantizedModel:
+    return QuantizedModel(data, threads=threads, isa=isa)
+
+
+def _is_tensor(x: object) -> bool:
+    # A tensor can only exist where torch was imported already.
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(x, torch.Tensor)
+
+
+def _checked(x: Any, name: str, shape: tuple[int, ...]) -> Array:
+    """The input as a C-contiguous float32 array."""
+    if not _is_tensor(x) and not isinstance(x, np.ndarray):
+        raise ValueError(
+            f"input {name!r} is a {type(x).__name__}, must be a torch tensor or a numpy array"
+        )
+    dtype = str(x.dtype).removeprefix("torch.")
+    if dtype != "float32":
+        convert = "x.float()" if _is_tensor(x) else "x.astype(numpy.float32)"
+        scale = " / 255 and the normalization of training" if dtype == "uint8" else ""
+        raise ValueError(f"input {name!r} is {dtype}, must be float32: use {convert}{scale}")
+    given = tuple(x.shape)
+    if len(given) != len(shape) or given[1:] != shape[1:]:
+        expected = ", ".join(["N", *map(str, shape[1:])])
+        remedy = "resize or crop the pictures as in training"
+        if given == shape[1:]:
+            remedy = "x[None] adds the batch"
+        elif len(given) == 4 and (given[0], *given[2:], given[1]) == (
+            given[0],
+            *shape[2:],
+            shape[1],
+        ):
+            remedy = "the model takes channels first"
+        raise ValueError(f"input {name!r} has shape {list(given)}, must be [{expected}]: {remedy}")
+    array = x.detach().cpu().numpy() if _is_tensor(x) else x
+    return np.require(array, np.float32, ["C", "A"])

@@ -1,0 +1,95 @@
+"""What a model consists of, layer by layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wbcq.engine.program import Conv2d, Op, Program, Tensor, op_inputs, op_kind
+from wbcq.report.tables import Column, Table
+
+__all__ = ["LayerSummary", "summarize", "summary_table"]
+
+
+@dataclass(frozen=True)
+class LayerSummary:
+    """One operator of a program.
+
+    Attributes:
+        name: Module path.
+        kind: ``"conv2d"``, ``"max_pool2d"``, ...
+        input_shape: C, H, W of its first input.
+        output_shape: C, H, W of its output.
+        parameters: Number of weights and biases.
+        macs: Multiplications of one picture, those with padding included.
+        bytes: Size of weights, biases and scales in the file.
+    """
+
+    name: str
+    kind: str
+    input_shape: tuple[int, int, int]
+    output_shape: tuple[int, int, int]
+    parameters: int = 0
+    macs: int = 0
+    bytes: int = 0
+
+
+def summarize(program: Program) -> tuple[LayerSummary, ...]:
+    """Describes every operator of a program, in execution order."""
+    return tuple(_summary(op, program.tensors) for op in program.ops)
+
+
+def _summary(op: Op, tensors: dict[str, Tensor]) -> LayerSummary:
+    x = tensors[op_inputs(op)[0]]
+    y = tensors[op.y]
+    shapes = (x.channels, x.height, x.width), (y.channels, y.height, y.width)
+    if not isinstance(op, Conv2d):
+        return LayerSummary(op.name, op_kind(op), *shapes)
+    kind = "linear" if x.height == x.width == y.height == y.width == 1 else op_kind(op)
+    return LayerSummary(
+        op.name,
+        kind,
+        *shapes,
+        parameters=op.weight.size + op.bias.size,
+        macs=op.weight.size * y.height * y.width,
+        bytes=op.weight.nbytes + op.bias.nbytes + op.weight_scale.nbytes,
+    )
+
+
+def summary_table(program: Program) -> str:
+    """An aligned table of :func:`summarize` with a line of totals."""
+    layers = summarize(program)
+    table = Table(
+        [
+            Column("layer"),
+            Column("kind"),
+            Column("input"),
+            Column("output"),
+            Column("params", ",d"),
+            Column("MACs", ",d"),
+            Column("bytes", ",d"),
+        ]
+    )
+    for layer in layers:
+        table.add(
+            layer.name,
+            layer.kind,
+            _shape(layer.input_shape),
+            _shape(layer.output_shape),
+            layer.parameters,
+            layer.macs,
+            layer.bytes,
+        )
+    table.add(
+        "total",
+        None,
+        None,
+        None,
+        sum(layer.parameters for layer in layers),
+        sum(layer.macs for layer in layers),
+        sum(layer.bytes for layer in layers),
+    )
+    return table.to_markdown()
+
+
+def _shape(shape: tuple[int, int, int]) -> str:
+    return "x".join(map(str, shape))

@@ -1,0 +1,137 @@
+"""Post-training quantization in one call."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from wbcq.engine.model import QuantizedModel
+from wbcq.engine.program_file import program_bytes
+from wbcq.graph.capture import capture
+from wbcq.graph.ir import Graph
+from wbcq.graph.passes.pipeline import prepare_for_quantization
+from wbcq.quant.calibrate import CalibrationResult, calibrate
+from wbcq.quant.calibration_data import CalibrationData
+from wbcq.quant.config import QuantConfig, match_layers
+from wbcq.quant.lower import lower
+from wbcq.quant.qparams import QuantizedGraph
+from wbcq.quant.weights import weight_qparams, weighted_nodes
+from wbcq.version import __version__
+
+__all__ = ["quantize", "quantize_graph"]
+
+
+def quantize(
+    model: nn.Module,
+    calib_loader: Iterable[Any],
+    *,
+    config: QuantConfig | None = None,
+    progress: bool = True,
+) -> QuantizedModel:
+    """Quantizes a trained network to 8-bit integers.
+
+    The model is captured in evaluation mode, batch normalization is folded, activations and
+    residual additions are fused, ranges are calibrated, and the result is loaded into the engine.
+    The model itself is not changed. The same model, data and config give the same bytes.
+
+    Args:
+        model: Any float32 module that ``torch.export`` can trace, in training or evaluation mode.
+        calib_loader: Batches of pictures like those that the model will see, float32 [N, C, H, W]
+            with the preprocessing of training; a few hundred pictures suffice. Any iterable of
+            tensors, numpy arrays, tuples ``(picture, label)``, lists or dicts, read once; how each
+            is read is told in :mod:`wbcq.quant.calibration_data`.
+        config: Settings; :class:`QuantConfig`'s defaults if None.
+        progress: Show a progress bar if stderr is a terminal and ``rich`` is installed.
+
+    Returns:
+        A model that runs on the integer engine and can be saved.
+
+    Raises:
+        CalibrationError: The data are empty, of wrong shape or dtype, or hold NaN or infinity.
+        UnsupportedOperatorError: The model uses an operator that wbcq does not know.
+        CaptureError: The model cannot be traced.
+        ValueError: The model is not float32, or ``config`` names a layer that does not exist.
+
+    Example:
+        >>> import torch, wbcq
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU())
+        >>> quantized = wbcq.quantize(model, [torch.rand(4, 3, 16, 16)])
+        >>> quantized(torch.rand(2, 3, 16, 16)).shape
+        torch.Size([2, 8, 14, 14])
+    """
+    config = QuantConfig() if config is None else config
+    _check_float32(model)
+    with _seeded(config.seed):
+        data = CalibrationData(calib_loader, model)
+        graph = prepare_for_quantization(capture(model, data.first))
+        float_nodes = _float_nodes(graph, model, config)
+        result = calibrate(graph, data, config, progress=progress)
+    quantized = quantize_graph(graph, result, config, float_nodes, model=type(model).__name__)
+    return QuantizedModel(program_bytes(lower(quantized)))
+
+
+def quantize_graph(
+    graph: Graph,
+    calibration: CalibrationResult,
+    config: QuantConfig,
+    float_nodes: frozenset[str] = frozenset(),
+    *,
+    model: str = "",
+) -> QuantizedGraph:
+    """Joins a graph, its calibration and its weights' scales, ready for lowering.
+
+    Args:
+        graph: Folded and fused.
+        calibration: Of this graph.
+        config: Settings of weights; all of it goes into the metadata.
+        float_nodes: Names of nodes whose weights stay float.
+        model: The model's name, for the metadata.
+    """
+    metadata: dict[str, object] = {
+        "model": model,
+        "wbcq": __version__,
+        "torch": str(torch.__version__),
+        "calibration": {
+            "observer": config.activation_observer,
+            "pictures": calibration.pictures,
+            "batches": calibration.batches,
+        },
+        "config": config.to_dict(),
+    }
+    if config.class_names:
+        metadata["classes"] = list(config.class_names)
+    weights = weight_qparams(graph, calibration.activations, config, float_nodes)
+    return QuantizedGraph(graph, dict(calibration.activations), weights, metadata)
+
+
+def _check_float32(model: nn.Module) -> None:
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"model is a {type(model).__name__}, must be a torch.nn.Module")
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.is_floating_point() and tensor.dtype != torch.float32:
+            raise ValueError(
+                f"{name!r} of the model is {str(tensor.dtype).removeprefix('torch.')}, must be "
+                "float32. Remedy: quantize copy.deepcopy(model).float()"
+            )
+
+
+def _float_nodes(graph: Graph, model: nn.Module, config: QuantConfig) -> frozenset[str]:
+    types = {path: type(module).__name__ for path, module in model.named_modules()}
+    layers = {}
+    for node in weighted_nodes(graph):
+        parts = node.source.module.split(".") if node.source.module else []
+        around = [".".join(parts[:n]) for n in range(1, len(parts) + 1)]
+        kinds = [types[path] for path in around if path in types]
+        layers[node.name] = [node.name, *around, type(node.op).__name__, *kinds]
+    return match_layers(config.float_layers, layers)
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
