@@ -1,1 +1,6 @@
 """Tables, plots and files for people to read."""
+
+from wbcq.report.files import replacing, write_text
+from wbcq.report.tables import Cell, Column, Table
+
+__all__ = ["Cell", "Column", "Table", "replacing", "write_text"]

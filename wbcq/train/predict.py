@@ -53,4 +53,5 @@ def predict(
 
 def decisions(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
     """The class of the largest logit, int64 [N]; the lowest index among equals."""
-    return np.argmax(logits, axis=1).astype(np.int64)
+    chosen: npt.NDArray[np.int64] = np.argmax(logits, axis=1).astype(np.int64)
+    return chosen
