@@ -8,7 +8,7 @@
 #include "engine/peak.h"
 #include "errors.h"
 #include "register.h"
-#include "threading/thread_pool.h"
+#include "threading/thread_count.h"
 
 namespace wbcq::bindings {
 namespace {
@@ -20,6 +20,8 @@ std::vector<std::string> available_isas() {
   for (const Isa isa : supported_isas()) names.emplace_back(isa_name(isa));
   return names;
 }
+
+size_t default_threads() { return value_or_throw(default_thread_count()); }
 
 double peak(const std::string& isa, py::ssize_t threads) {
   const Result<Isa> selected = select_isa(isa);
@@ -62,7 +64,7 @@ py::dict build_info() {
 
 void register_build(py::module_& module) {
   module.def("available_isas", &available_isas);
-  module.def("default_threads", &default_thread_count);
+  module.def("default_threads", &default_threads);
   module.def("measure_peak", &peak, py::arg("isa") = "", py::arg("threads") = 1);
   module.def("build_info", &build_info);
 }

@@ -15,7 +15,7 @@ namespace {
 
 namespace py = pybind11;
 using format::cat;
-using format::quoted;
+using format::quoted_name;
 
 [[noreturn]] void throw_value_error(const std::string& message) {
   throw_status(Status(StatusCode::kInvalidArgument, message));
@@ -39,7 +39,7 @@ std::string shape_text(const py::array& array) {
 // Checks one input and returns its batch size.
 size_t check_input(const IoSpec& spec, const py::array& array) {
   if (!py::isinstance<py::array_t<float>>(array)) {
-    throw_value_error(cat("input ", quoted(spec.name), " has dtype ",
+    throw_value_error(cat("input ", quoted_name(spec.name), " has dtype ",
                           py::str(array.dtype()).cast<std::string>(),
                           ", must be float32: use x.astype(numpy.float32)"));
   }
@@ -48,13 +48,13 @@ size_t check_input(const IoSpec& spec, const py::array& array) {
     agrees = array.shape(i) == spec.shape[static_cast<size_t>(i)];
   }
   if (!agrees) {
-    throw_value_error(cat("input ", quoted(spec.name), " has shape ", shape_text(array),
+    throw_value_error(cat("input ", quoted_name(spec.name), " has shape ", shape_text(array),
                           ", must be ", shape_text(spec.shape)));
   }
   constexpr int kRequired = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ |
                             py::detail::npy_api::NPY_ARRAY_ALIGNED_;
   if ((array.flags() & kRequired) != kRequired) {
-    throw_value_error(cat("input ", quoted(spec.name),
+    throw_value_error(cat("input ", quoted_name(spec.name),
                           " is not C-contiguous: use numpy.ascontiguousarray(x)"));
   }
   return static_cast<size_t>(array.shape(0));
@@ -76,15 +76,15 @@ Inputs read_inputs(const Model& model, const py::sequence& sequence) {
     const IoSpec& spec = model.inputs()[i];
     const py::object item = sequence[i];
     if (!py::isinstance<py::array>(item)) {
-      throw_value_error(cat("input ", quoted(spec.name), " is a ",
+      throw_value_error(cat("input ", quoted_name(spec.name), " is a ",
                             py::str(py::type::of(item).attr("__name__")).cast<std::string>(),
                             ", must be a numpy array"));
     }
     auto array = py::reinterpret_borrow<py::array>(item);
     const size_t batch = check_input(spec, array);
     if (i > 0 && batch != inputs.batch) {
-      throw_value_error(cat("input ", quoted(spec.name), " has ", batch, " pictures, input ",
-                            quoted(model.inputs()[0].name), " has ", inputs.batch));
+      throw_value_error(cat("input ", quoted_name(spec.name), " has ", batch, " pictures, input ",
+                            quoted_name(model.inputs()[0].name), " has ", inputs.batch));
     }
     inputs.batch = batch;
     inputs.data.push_back(static_cast<const float*>(array.data()));

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/peak/peak.h"
+#include "threading/thread_count.h"
 
 namespace wbcq {
 
@@ -17,7 +18,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr size_t kMaxThreads = 1024;
 constexpr double kRunSeconds = 0.005;
 constexpr double kTotalSeconds = 0.25;
 

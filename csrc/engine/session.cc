@@ -17,7 +17,7 @@ struct StepRun {
   std::byte* scratch;
   size_t scratch_stride;
 
-  static void tiles(void* context, size_t thread, size_t first, size_t last) {
+  static void tiles(void* context, size_t first, size_t last, size_t thread) {
     const StepRun& run = *static_cast<const StepRun*>(context);
     run.plan.run(run.buffers, first, last, run.scratch + thread * run.scratch_stride);
   }
@@ -35,17 +35,19 @@ double median(std::vector<double>& values) {
 
 }  // namespace
 
-Session::Session(std::shared_ptr<const Model> model, size_t threads)
-    : model_(std::move(model)), threads_(threads) {}
+Session::Session(std::shared_ptr<const Model> model, std::unique_ptr<ThreadPool> pool)
+    : model_(std::move(model)), pool_(std::move(pool)), threads_(pool_->size()) {}
 
 Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<const Model> model,
                                                  size_t threads) {
-  if (threads == 0) threads = default_thread_count();
-  std::unique_ptr<Session> session(new Session(std::move(model), threads));
+  if (threads == 0) {
+    const Result<size_t> count = default_thread_count();
+    if (!count.ok()) return count.status();
+    threads = count.value();
+  }
   auto pool = ThreadPool::create(threads);
   if (!pool.ok()) return pool.status();
-  session->pool_ = std::move(pool).value();
-  return session;
+  return std::unique_ptr<Session>(new Session(std::move(model), std::move(pool).value()));
 }
 
 MemoryUse Session::memory(size_t batch) const {

@@ -42,7 +42,7 @@ class Session {
   // Larger batches run in parts of this many pictures, so that activations stay near the caches.
   static constexpr size_t kMaxChunk = 8;
 
-  // threads: 0 for as many as the process may use.
+  // threads: 0 for default_thread_count(). The system may grant fewer: see threads().
   static Result<std::unique_ptr<Session>> create(std::shared_ptr<const Model> model, size_t threads);
 
   size_t threads() const { return threads_; }
@@ -62,15 +62,15 @@ class Session {
                                          size_t repeats);
 
  private:
-  Session(std::shared_ptr<const Model> model, size_t threads);
+  Session(std::shared_ptr<const Model> model, std::unique_ptr<ThreadPool> pool);
   Status check_arguments(size_t inputs, size_t outputs) const;
   Status plan_chunk(size_t chunk);
   void run_plan(ExecutionPlan& plan, double* seconds);
   void run_chunks(size_t batch, const float* const* inputs, float* const* outputs, double* seconds);
 
   std::shared_ptr<const Model> model_;
-  size_t threads_;
   std::unique_ptr<ThreadPool> pool_;
+  size_t threads_;
   std::map<size_t, std::unique_ptr<ExecutionPlan>> plans_;  // by pictures
   AlignedBuffer arena_;
   AlignedBuffer scratch_;

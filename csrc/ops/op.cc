@@ -20,7 +20,7 @@ Result<std::unique_ptr<Op>> make_op(const OpSource& source) {
       return make_add(source);
   }
   return Status(StatusCode::kUnsupported,
-                format::cat("operator ", format::quoted(source.name), " has kind ",
+                format::cat("operator ", format::quoted_name(source.name), " has kind ",
                             static_cast<uint32_t>(source.kind),
                             ", which this version of the engine does not know"));
 }
