@@ -12,9 +12,9 @@ __all__ = ["float_heads", "quantized_values", "shared_qparams_groups"]
 def float_heads(graph: Graph) -> frozenset[str]:
     """Values that stay float in an integer program because a conv or linear layer ends there.
 
-    A head is an output of the graph that nothing else reads, computed by a Conv2d or Linear without
-    residual and activation: its accumulators become float without a rounding to 8 bits. Where only
-    Flatten lies between the layer and the output, its values are heads too.
+    A head is an output of the graph (once) that nothing reads, computed by a Conv2d or Linear
+    without residual and activation: its accumulators become float without a rounding to 8 bits.
+    Where only Flatten lies between the layer and the output, its values are heads too.
 
     Args:
         graph: Folded and fused.
@@ -32,7 +32,7 @@ def float_heads(graph: Graph) -> frozenset[str]:
     """
     heads: set[str] = set()
     for output in graph.outputs:
-        if graph.consumers(output):
+        if graph.consumers(output) or graph.outputs.count(output) > 1:
             continue
         chain = [output]
         node = graph.producer(output)
