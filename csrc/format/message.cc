@@ -40,8 +40,8 @@ bool is_utf8(std::string_view text) {
   return true;
 }
 
-std::string quoted(std::string_view name) {
-  std::string text = "'";
+std::string quoted_name(std::string_view name) {
+  std::string text(1, '\'');
   while (!name.empty()) {
     if (text.size() > kShownBytes) {
       text += "...";
@@ -59,7 +59,8 @@ std::string quoted(std::string_view name) {
       name.remove_prefix(length);
     }
   }
-  return text + "'";
+  text.push_back('\'');
+  return text;
 }
 
 }  // namespace wbcq::format

@@ -25,7 +25,7 @@ std::string cat(const Parts&... parts) {
 }
 
 // A name out of a file in quotation marks, shortened, its control characters made visible.
-std::string quoted(std::string_view name);
+std::string quoted_name(std::string_view name);
 
 // True for well-formed UTF-8 (no surrogates, no overlong forms).
 bool is_utf8(std::string_view text);

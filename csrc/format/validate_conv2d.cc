@@ -173,7 +173,8 @@ Status validate_conv2d(const ModelFile& file, const OpRecord& op, const std::str
       {out_channels, attrs[conv2d::kKernelH], attrs[conv2d::kKernelW], in_channels / groups}));
   WBCQ_RETURN_IF_ERROR(check_blob_shape(file, label, blobs[kBias], "bias",
                                         is_head ? DType::kF32 : DType::kI32, {out_channels}));
-  const bool per_tensor = file.blobs()[blobs[kWeightScale]].dims[0] == 1;
+  const BlobRecord& scale_record = file.blobs()[blobs[kWeightScale]];
+  const bool per_tensor = scale_record.rank == 1 && scale_record.dims[0] == 1;
   WBCQ_RETURN_IF_ERROR(check_blob_shape(file, label, blobs[kWeightScale], "weight_scale",
                                         DType::kF32, {per_tensor ? 1 : out_channels}));
   if (is_head) {

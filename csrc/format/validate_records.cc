@@ -40,8 +40,8 @@ class NameChecker {
     }
     const std::string_view name = rest.substr(0, size);
     if (!seen_.insert(name).second) {
-      return invalid_file(record, " ", index, ": the name ", quoted(name), " is taken by another ",
-                          record);
+      return invalid_file(record, " ", index, ": the name ", quoted_name(name),
+                          " is taken by another ", record);
     }
     return Status();
   }
@@ -91,7 +91,7 @@ Status check_tensor(const ModelFile& file, uint32_t index) {
 // `end` is where the blob before it ended in the data section; it becomes the end of this one.
 Status check_blob(const ModelFile& file, uint32_t index, uint64_t& end) {
   const BlobRecord& blob = file.blobs()[index];
-  const std::string label = cat("blob ", index, " ", quoted(file.string(blob.name)));
+  const std::string label = cat("blob ", index, " ", quoted_name(file.string(blob.name)));
   const size_t size = dtype_size(blob.dtype);
   if (size == 0) {
     return invalid_file(label, ": dtype is ", int{blob.dtype}, ", which this reader does not know");
@@ -178,7 +178,7 @@ Status check_attrs(const OpRecord& op, const std::string& label) {
 Status check_op(const ModelFile& file, uint32_t index, uint64_t& end) {
   const OpRecord& op = file.ops()[index];
   if (op_kind_name(op.kind).empty()) {
-    return invalid_file("op ", index, " ", quoted(file.string(op.name)), ": kind ", op.kind,
+    return invalid_file("op ", index, " ", quoted_name(file.string(op.name)), ": kind ", op.kind,
                         " is unknown to this reader (version ", kMajor, ".", kMinor,
                         "): update wbcq");
   }
@@ -220,12 +220,12 @@ Status check_op(const ModelFile& file, uint32_t index, uint64_t& end) {
 }  // namespace
 
 std::string op_label(const ModelFile& file, const OpRecord& op) {
-  return cat("op ", &op - file.ops().data(), " ", quoted(file.string(op.name)), " (",
+  return cat("op ", &op - file.ops().data(), " ", quoted_name(file.string(op.name)), " (",
              op_kind_name(op.kind), ")");
 }
 
 std::string tensor_label(const ModelFile& file, uint32_t tensor) {
-  return cat("tensor ", tensor, " ", quoted(file.string(file.tensors()[tensor].name)));
+  return cat("tensor ", tensor, " ", quoted_name(file.string(file.tensors()[tensor].name)));
 }
 
 Status validate_records(const ModelFile& file) {
