@@ -13,7 +13,6 @@ from wbcq.graph.ir import IDENTITY, RELU, RELU6, Activation
 from wbcq.quant.integer import accumulator_range, clamp_bounds, quantize_bias, quantize_weight
 from wbcq.quant.qparams import QParams
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
 
 
