@@ -44,10 +44,9 @@ def _summary(op: Op, tensors: dict[str, Tensor]) -> LayerSummary:
     shapes = (x.channels, x.height, x.width), (y.channels, y.height, y.width)
     if not isinstance(op, Conv2d):
         return LayerSummary(op.name, op_kind(op), *shapes)
-    kind = "linear" if x.height == x.width == y.height == y.width == 1 else op_kind(op)
     return LayerSummary(
         op.name,
-        kind,
+        op_kind(op),
         *shapes,
         parameters=op.weight.size + op.bias.size,
         macs=op.weight.size * y.height * y.width,
