@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -46,8 +46,8 @@ class PictureSet(Protocol):
     def picture(self, index: int) -> Picture:
         """The picture as uint8 [H, W, C]."""
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        """The picture as float32 [C, H, W] in 0..1, and its label."""
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        """The picture as float32 [C, H, W] in 0..1 (or a tuple of aligned ones), and its label."""
 
 
 def to_tensor(picture: Picture) -> torch.Tensor:

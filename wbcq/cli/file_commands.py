@@ -1,0 +1,204 @@
+"""Commands on a model file: ``wbcq info``, ``run`` and ``bench``. They need no torch."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+import typer
+
+if TYPE_CHECKING:
+    from wbcq.engine.model import QuantizedModel
+
+__all__ = ["bench", "info", "run"]
+
+Array = npt.NDArray[np.float32]
+
+ModelFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="A model file (.wbcq).", show_default=False)
+]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="CPU threads [physical cores].", show_default=False)
+]
+Isa = Annotated[
+    str | None,
+    typer.Option(help="Instruction set, for example avx2 [the CPU's best].", show_default=False),
+]
+
+
+def info(
+    file: ModelFile,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
+) -> None:
+    """Show what a model file holds: inputs, classes, layers, sizes.
+
+    For example:
+
+    - `wbcq info cells.wbcq`
+    - `wbcq info cells.wbcq --json | jq .classes`
+    """
+    import wbcq
+
+    model = wbcq.load(file)
+    record = {
+        "file": str(file),
+        "bytes": model.file_size,
+        "parameters": model.num_parameters,
+        "inputs": [list(shape) for shape in model.input_shapes],
+        "outputs": [list(shape) for shape in model.output_shapes],
+        **model.metadata,
+    }
+    if as_json:
+        print(json.dumps(record, indent=2))
+        return
+    for key, value in record.items():
+        shown = value if isinstance(value, str) else json.dumps(value)
+        print(f"{key + ':':<14} {shown}")
+    print()
+    print(model.summary())
+
+
+def run(
+    file: ModelFile,
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PICTURE...",
+            help="Pictures, or .npy files with float32 [C, H, W] or [N, C, H, W] as the model "
+            "takes them.",
+            show_default=False,
+        ),
+    ],
+    top: Annotated[int, typer.Option(min=1, help="Classes to show for each picture.")] = 1,
+    save: Annotated[
+        Path | None,
+        typer.Option(help="Write all outputs to this .npy file.", show_default=False),
+    ] = None,
+    threads: Threads = None,
+    isa: Isa = None,
+) -> None:
+    """Classify pictures.
+
+    A picture is cropped and resized as the model file says; a .npy array goes in as it is.
+
+    For example:
+
+    - `wbcq run cells.wbcq smear/*.png --top 2`
+    - `wbcq run cells.wbcq batch.npy --save scores.npy`
+    """
+    import wbcq
+
+    model = wbcq.load(file, threads=threads, isa=isa)
+    outputs = [(path, model(_read_input(path, model))) for path in inputs]
+    for path, result in outputs:
+        if isinstance(result, tuple) or result.ndim != 2:
+            results = result if isinstance(result, tuple) else (result,)
+            print(f"{path}  outputs {', '.join(str(list(r.shape)) for r in results)}")
+        else:
+            _print_classes(path, result, model.metadata.get("classes"), top)
+    if save is not None:
+        _save_outputs(save, [result for _, result in outputs])
+
+
+def bench(
+    file: ModelFile,
+    batch: Annotated[int, typer.Option(min=1, max=4096, help="Pictures per call.")] = 1,
+    threads: Threads = None,
+    isa: Isa = None,
+    repeats: Annotated[int, typer.Option(min=3, help="Calls to take the median of.")] = 50,
+    profile: Annotated[bool, typer.Option(help="Show the time of each layer.")] = True,
+) -> None:
+    """Measure a model's speed, as a whole and layer by layer.
+
+    For example:
+
+    - `wbcq bench cells.wbcq`
+    - `wbcq bench cells.wbcq --batch 8 --threads 1 --no-profile`
+    """
+    import wbcq
+
+    model = wbcq.load(file, threads=threads, isa=isa)
+    rng = np.random.default_rng(0)
+    arrays = [rng.random((batch, *shape[1:]), dtype=np.float32) for shape in model.input_shapes]
+    for _ in range(3):
+        model(*arrays)
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        model(*arrays)
+        times.append(time.perf_counter() - start)
+    median = statistics.median(times)
+    print(
+        f"{file}: batch {batch}, {model.threads} threads, {model.isa}: median "
+        f"{1e3 * median:.3f} ms, fastest {1e3 * min(times):.3f} ms of {repeats} calls, "
+        f"{batch / median:,.0f} pictures/s"
+    )
+    if profile:
+        print()
+        print(model.profile(*arrays, repeats=min(repeats, 50)))
+
+
+def _read_input(path: Path, model: QuantizedModel) -> Array:
+    if len(model.input_shapes) != 1:
+        raise ValueError(
+            f"the model takes {len(model.input_shapes)} inputs; `wbcq run` feeds models with one. "
+            "Remedy: call it from Python"
+        )
+    if path.suffix.lower() == ".npy":
+        array: Array = np.load(path, allow_pickle=False)
+        return array[None] if array.ndim == 3 else array
+    return _read_picture(path, model)
+
+
+def _read_picture(path: Path, model: QuantizedModel) -> Array:
+    from wbcq.data.transforms import Preprocess, read_picture
+
+    _, channels, height, width = _picture_shape(path, model)
+    record = model.metadata.get("preprocess", {"size": height, "crop": 1.0})
+    preprocess = Preprocess.from_metadata(record)
+    if height != width or preprocess.size != height:
+        raise ValueError(
+            f"{path}: the model takes {height}x{width} pictures but its file says how to make "
+            f"{preprocess.size}x{preprocess.size}. Remedy: pass a .npy array"
+        )
+    image = read_picture(path)
+    pixels = preprocess(image.convert("L") if channels == 1 else image)[..., :channels]
+    scaled: Array = pixels.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
+    return np.ascontiguousarray(scaled)
+
+
+def _picture_shape(path: Path, model: QuantizedModel) -> tuple[int, int, int, int]:
+    shape = model.input_shapes[0]
+    if len(shape) != 4 or shape[1] not in (1, 3):
+        raise ValueError(
+            f"{path}: the model takes {list(shape)}, not a grey or RGB picture. "
+            "Remedy: pass a .npy array"
+        )
+    batch, channels, height, width = shape
+    return batch, channels, height, width
+
+
+def _print_classes(path: Path, scores: Array, classes: list[str] | None, top: int) -> None:
+    shifted = np.exp(scores - scores.max(axis=1, keepdims=True))
+    shares = shifted / shifted.sum(axis=1, keepdims=True)
+    names = classes if classes and len(classes) == scores.shape[1] else None
+    for row, share in enumerate(shares):
+        best = np.argsort(-share, kind="stable")[:top]
+        shown = ", ".join(f"{names[k] if names else k} {share[k]:.3f}" for k in best)
+        print(f"{path}{f'[{row}]' if len(shares) > 1 else ''}  {shown}")
+
+
+def _save_outputs(path: Path, results: list[Any]) -> None:
+    from wbcq.report.files import replacing
+
+    if path.suffix.lower() != ".npy":
+        raise ValueError(f"{path}: outputs are saved as .npy; give the file that suffix")
+    if any(isinstance(result, tuple) for result in results):
+        raise ValueError("the model has several outputs; --save writes models with one")
+    with replacing(path) as temporary:
+        np.save(temporary, np.concatenate(results))
