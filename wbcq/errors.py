@@ -20,7 +20,7 @@ class CaptureError(WbcqError):
 
 
 class UnsupportedOperatorError(CaptureError):
-    """A model uses an operator that wbcq cannot run; names operator, module path and source line."""
+    """A model uses an operator that wbcq cannot run; names it, its module and source line."""
 
 
 class CalibrationError(WbcqError, ValueError):

@@ -289,11 +289,7 @@ def _checked(x: Any, name: str, shape: tuple[int, ...]) -> Array:
         remedy = "resize or crop the pictures as in training"
         if given == shape[1:]:
             remedy = "x[None] adds the batch"
-        elif len(given) == 4 and (given[0], *given[2:], given[1]) == (
-            given[0],
-            *shape[2:],
-            shape[1],
-        ):
+        elif len(given) == 4 and given[1:] == (*shape[2:], shape[1]):
             remedy = "the model takes channels first"
         raise ValueError(f"input {name!r} has shape {list(given)}, must be [{expected}]: {remedy}")
     array = x.detach().cpu().numpy() if _is_tensor(x) else x
