@@ -17,8 +17,8 @@ namespace wbcq::bindings {
 //   kOutOfMemory      MemoryError
 [[noreturn]] void throw_status(const Status& status);
 
-// As above for reading a model from `path`: kIo is the subclass of OSError for what is wrong with the
-// path, kUnsupported is ModelFileError.
+// As above for reading a model from `path`: kIo is the subclass of OSError for what is wrong with
+// the path, kUnsupported is ModelFileError.
 [[noreturn]] void throw_load_status(const Status& status, const std::string& path);
 
 inline void throw_if_error(const Status& status) {

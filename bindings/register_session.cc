@@ -51,8 +51,8 @@ size_t check_input(const IoSpec& spec, const py::array& array) {
     throw_value_error(cat("input ", quoted_name(spec.name), " has shape ", shape_text(array),
                           ", must be ", shape_text(spec.shape)));
   }
-  constexpr int kRequired = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ |
-                            py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+  constexpr int kRequired =
+      py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
   if ((array.flags() & kRequired) != kRequired) {
     throw_value_error(cat("input ", quoted_name(spec.name),
                           " is not C-contiguous: use numpy.ascontiguousarray(x)"));
@@ -69,8 +69,8 @@ struct Inputs {
 Inputs read_inputs(const Model& model, const py::sequence& sequence) {
   Inputs inputs;
   if (sequence.size() != model.inputs().size()) {
-    throw_value_error(cat("the model has ", model.inputs().size(), " inputs, ", sequence.size(),
-                          " were given"));
+    throw_value_error(
+        cat("the model has ", model.inputs().size(), " inputs, ", sequence.size(), " were given"));
   }
   for (size_t i = 0; i < sequence.size(); ++i) {
     const IoSpec& spec = model.inputs()[i];

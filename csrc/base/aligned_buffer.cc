@@ -7,7 +7,7 @@ namespace wbcq {
 Result<AlignedBuffer> AlignedBuffer::allocate(size_t bytes, std::string_view what) {
   AlignedBuffer buffer;
   if (bytes == 0) return buffer;
-  void* data = ::operator new(bytes, std::align_val_t{kBufferAlignment}, std::nothrow);
+  void* data = ::operator new (bytes, std::align_val_t{kBufferAlignment}, std::nothrow);
   if (data == nullptr) {
     return Status(StatusCode::kOutOfMemory,
                   "cannot allocate " + std::to_string(bytes) + " bytes for " + std::string(what));

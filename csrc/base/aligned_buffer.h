@@ -30,7 +30,7 @@ class AlignedBuffer {
  private:
   struct Free {
     void operator()(std::byte* data) const {
-      ::operator delete(data, std::align_val_t{kBufferAlignment});
+      ::operator delete (data, std::align_val_t{kBufferAlignment});
     }
   };
   std::unique_ptr<std::byte, Free> data_;

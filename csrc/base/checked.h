@@ -25,9 +25,7 @@ class CheckedSize {
   }
   constexpr bool ok() const { return !overflow_; }
   // The value; the largest size_t after an overflow, so that allocating it fails.
-  constexpr size_t value() const {
-    return overflow_ ? std::numeric_limits<size_t>::max() : value_;
-  }
+  constexpr size_t value() const { return overflow_ ? std::numeric_limits<size_t>::max() : value_; }
 
  private:
   size_t value_;

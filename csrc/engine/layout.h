@@ -9,9 +9,10 @@
 
 namespace wbcq {
 
-// Sets the layout of every tensor: dense, except that the quantized pictures which only convolutions
-// read are stored without gaps between pixels and with a halo as wide as those convolutions' padding.
-// With few channels a whole kernel row is then one run of bytes (ops/conv2d_gemm.cc).
+// Sets the layout of every tensor: dense, except that the quantized pictures which only
+// convolutions read are stored without gaps between pixels and with a halo as wide as those
+// convolutions' padding. With few channels a whole kernel row is then one run of bytes
+// (ops/conv2d_gemm.cc).
 void assign_layouts(const format::ModelFile& file, std::vector<Tensor>& tensors);
 
 }  // namespace wbcq

@@ -16,8 +16,8 @@ struct Placed {
   size_t buffer;
 };
 
-// `placed` is in order of begin. The smallest gap of `bytes` beside everything that lives at the same
-// time, or behind all of it.
+// `placed` is in order of begin. The smallest gap of `bytes` beside everything that lives at the
+// same time, or behind all of it.
 size_t best_offset(std::span<const BufferLifetime> buffers, const std::vector<Placed>& placed,
                    const BufferLifetime& buffer, size_t bytes) {
   size_t best = 0;
@@ -52,9 +52,10 @@ MemoryPlan plan_memory(std::span<const BufferLifetime> buffers) {
     plan.offsets[index] = offset;
     plan.arena_bytes = std::max(plan.arena_bytes, offset + bytes);
     const Placed entry = {offset, offset + bytes, index};
-    placed.insert(std::upper_bound(placed.begin(), placed.end(), entry,
-                                   [](const Placed& a, const Placed& b) { return a.begin < b.begin; }),
-                  entry);
+    placed.insert(
+        std::upper_bound(placed.begin(), placed.end(), entry,
+                         [](const Placed& a, const Placed& b) { return a.begin < b.begin; }),
+        entry);
   }
   return plan;
 }

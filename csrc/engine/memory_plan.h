@@ -20,8 +20,8 @@ struct MemoryPlan {
   size_t arena_bytes = 0;
 };
 
-// Buffers that live at the same time do not overlap. Greedy, largest first, each into the smallest gap
-// that holds it: near the lower bound (the largest sum of live buffers) for networks, and fast.
+// Buffers that live at the same time do not overlap. Greedy, largest first, each into the smallest
+// gap that holds it: near the lower bound (the largest sum of live buffers) for networks, and fast.
 // After Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference" (2020).
 MemoryPlan plan_memory(std::span<const BufferLifetime> buffers);
 

@@ -41,8 +41,8 @@ Result<std::shared_ptr<const Model>> Model::load(Result<format::ModelFile> file,
   if (!selected.ok()) return selected.status();
   const KernelTable* kernels = kernel_table(selected.value());
   if (kernels == nullptr) {
-    return Status(StatusCode::kUnsupported, "this build has no kernels for ISA " +
-                                                std::string(isa_name(selected.value())));
+    return Status(StatusCode::kUnsupported,
+                  "this build has no kernels for ISA " + std::string(isa_name(selected.value())));
   }
   std::shared_ptr<Model> model(new Model());
   model->isa_ = selected.value();
@@ -128,9 +128,9 @@ void Model::add_planar_outputs(const format::ModelFile& file) {
 }
 
 size_t Model::packed_bytes() const {
-  return std::accumulate(
-      steps_.begin(), steps_.end(), size_t{0},
-      [](size_t sum, const Step& step) { return sum + step.op->packed_bytes(); });
+  return std::accumulate(steps_.begin(), steps_.end(), size_t{0}, [](size_t sum, const Step& step) {
+    return sum + step.op->packed_bytes();
+  });
 }
 
 }  // namespace wbcq

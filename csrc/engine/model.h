@@ -40,7 +40,8 @@ struct Step {
 
 class Model {
  public:
-  // `isa`: see select_isa(). Errors: kIo, kInvalidFile, kUnsupported, kInvalidArgument, kOutOfMemory.
+  // `isa`: see select_isa(). Errors: kIo, kInvalidFile, kUnsupported, kInvalidArgument,
+  // kOutOfMemory.
   static Result<std::shared_ptr<const Model>> open(const std::string& path, std::string_view isa);
   static Result<std::shared_ptr<const Model>> from_bytes(std::span<const std::byte> bytes,
                                                          std::string_view isa);

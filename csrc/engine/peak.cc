@@ -44,7 +44,8 @@ double best_gmacs(const PeakKernel& kernel) {
   while (std::chrono::duration<double>(Clock::now() - start).count() < kTotalSeconds) {
     best = std::min(best, seconds_of(kernel, iterations));
   }
-  return static_cast<double>(iterations) * static_cast<double>(kernel.macs_per_iteration) / best / 1e9;
+  return static_cast<double>(iterations) * static_cast<double>(kernel.macs_per_iteration) / best /
+         1e9;
 }
 
 }  // namespace

@@ -23,7 +23,8 @@ ExecutionPlan::ExecutionPlan(const Model& model, size_t batch, size_t threads)
     for (size_t i = 0; i < step.inputs.size(); ++i) {
       const Place& place = model.place(step.inputs[i]);
       if (place.kind != Place::Kind::kInput) continue;
-      caller_inputs_.push_back({steps_.size(), i, place.index, model.inputs()[place.index].elements});
+      caller_inputs_.push_back(
+          {steps_.size(), i, place.index, model.inputs()[place.index].elements});
     }
     for (size_t i = 0; i < step.outputs.size(); ++i) {
       const Place& place = model.place(step.outputs[i]);
@@ -42,7 +43,8 @@ ExecutionPlan::ExecutionPlan(const Model& model, size_t batch, size_t threads)
 bool ExecutionPlan::shares_memory(const Step& step, size_t step_index, size_t input,
                                   const std::vector<size_t>& last_use) const {
   const size_t tensor = step.inputs[input];
-  if (model_.place(tensor).kind != Place::Kind::kArena || last_use[tensor] != step_index) return false;
+  if (model_.place(tensor).kind != Place::Kind::kArena || last_use[tensor] != step_index)
+    return false;
   const size_t output = step.outputs[0];
   if (model_.place(output).kind != Place::Kind::kArena) return false;
   const Tensor& in = model_.tensors()[tensor];

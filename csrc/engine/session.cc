@@ -68,8 +68,8 @@ Status Session::plan_chunk(size_t chunk) {
   if (plans_.contains(chunk)) return Status();
   auto plan = std::make_unique<ExecutionPlan>(*model_, chunk, threads_);
   if (plan->scratch_bytes() > scratch_stride_) {
-    auto scratch = AlignedBuffer::allocate(
-        (CheckedSize(plan->scratch_bytes()) * threads_).value(), "the scratch memory of a session");
+    auto scratch = AlignedBuffer::allocate((CheckedSize(plan->scratch_bytes()) * threads_).value(),
+                                           "the scratch memory of a session");
     if (!scratch.ok()) return scratch.status();
     scratch_ = std::move(scratch).value();
     scratch_stride_ = plan->scratch_bytes();

@@ -35,15 +35,16 @@ struct MemoryUse {
   size_t packed_weights = 0;
 };
 
-// Not for two threads at once; several sessions may share a model. After the first run of a batch size
-// (or reserve()) a run allocates nothing and takes no lock.
+// Not for two threads at once; several sessions may share a model. After the first run of a batch
+// size (or reserve()) a run allocates nothing and takes no lock.
 class Session {
  public:
   // Larger batches run in parts of this many pictures, so that activations stay near the caches.
   static constexpr size_t kMaxChunk = 8;
 
   // threads: 0 for default_thread_count(). The system may grant fewer: see threads().
-  static Result<std::unique_ptr<Session>> create(std::shared_ptr<const Model> model, size_t threads);
+  static Result<std::unique_ptr<Session>> create(std::shared_ptr<const Model> model,
+                                                 size_t threads);
 
   size_t threads() const { return threads_; }
   const Model& model() const { return *model_; }
@@ -53,8 +54,8 @@ class Session {
   // Plans and allocates for runs with `batch` pictures.
   Status reserve(size_t batch);
 
-  // inputs[i] and outputs[i] hold `batch` pictures of model().inputs()[i] and outputs()[i]: C-contiguous
-  // float32. Outputs overlap nothing else. With batch 0 nothing is read or written.
+  // inputs[i] and outputs[i] hold `batch` pictures of model().inputs()[i] and outputs()[i]:
+  // C-contiguous float32. Outputs overlap nothing else. With batch 0 nothing is read or written.
   Status run(size_t batch, std::span<const float* const> inputs, std::span<float* const> outputs);
 
   // Runs `repeats` times (at least once) and reports each operator's median time.

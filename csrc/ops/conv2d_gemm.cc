@@ -14,8 +14,8 @@
 namespace wbcq {
 namespace {
 
-// Kernel rows whose input pixels lie side by side are read as one segment: a 7x7 stem over 3 channels
-// takes 7 segments of 21 bytes, not 49 of 3.
+// Kernel rows whose input pixels lie side by side are read as one segment: a 7x7 stem over 3
+// channels takes 7 segments of 21 bytes, not 49 of 3.
 bool can_fuse_kernel_row(const Conv2dSpec& spec) {
   const TensorLayout& layout = spec.input->layout;
   return spec.groups == 1 && spec.x.kernel > 1 && spec.x.dilation == 1 &&
@@ -87,8 +87,8 @@ class ConvGemmOp final : public Op {
   bool fused_;
   size_t taps_;          // segments of the GEMM
   size_t tap_channels_;  // input channels of one group that a segment reads
-  // Groups are merged while their output channels fit one panel: a block-diagonal weight matrix that
-  // costs no more than its groups one by one, and a fraction of the calls.
+  // Groups are merged while their output channels fit one panel: a block-diagonal weight matrix
+  // that costs no more than its groups one by one, and a fraction of the calls.
   size_t merged_;
   Indirection indirection_;
   std::vector<std::vector<uint32_t>> steps_;  // of each block's segments
@@ -117,7 +117,7 @@ class ConvGemmPlan final : public OpPlan {
 };
 
 GemmPackInput ConvGemmOp::block_shape(const Conv2dSpec& spec, size_t block, uint32_t* channels,
-                                    int32_t* zero_point) const {
+                                      int32_t* zero_point) const {
   const size_t groups = std::min(merged_, spec.groups - block * merged_);
   *channels = static_cast<uint32_t>(groups * tap_channels_);
   *zero_point = input_.zero_point;
@@ -148,7 +148,8 @@ Status ConvGemmOp::pack(const Conv2dSpec& spec) {
       bytes = bytes + panel_bytes;
     }
   }
-  auto packed = AlignedBuffer::allocate(bytes.value(), format::cat("the packed weights of ", name()));
+  auto packed =
+      AlignedBuffer::allocate(bytes.value(), format::cat("the packed weights of ", name()));
   if (!packed.ok()) return packed.status();
   packed_ = std::move(packed).value();
   cost_.weight_bytes = packed_.size();
@@ -208,7 +209,7 @@ std::unique_ptr<OpPlan> ConvGemmOp::plan(size_t batch, size_t threads) const {
 }
 
 void ConvGemmOp::expand(size_t block, const GemmSchedule& schedule, Range tiles,
-                      const uint8_t* origin, const uint8_t** lhs) const {
+                        const uint8_t* origin, const uint8_t** lhs) const {
   origin += block * merged_ * tap_channels_;
   const uint8_t* padding = padding_.as<const uint8_t>();
   for (size_t tile = tiles.begin; tile < tiles.end; ++tile, lhs += pointers_per_tile()) {
@@ -218,7 +219,7 @@ void ConvGemmOp::expand(size_t block, const GemmSchedule& schedule, Range tiles,
 }
 
 void ConvGemmOp::run_unit(const GemmSchedule& schedule, size_t unit, const OpBuffers& buffers,
-                        const uint8_t** lhs) const {
+                          const uint8_t** lhs) const {
   const auto* origin = reinterpret_cast<const uint8_t*>(buffers.inputs[0]) + input_.layout.origin;
   const auto* residual =
       residual_ != nullptr ? reinterpret_cast<const uint8_t*>(buffers.inputs[1]) : nullptr;

@@ -14,15 +14,15 @@ constexpr size_t kMaxBlockTiles = 64;
 
 GemmSchedule::GemmSchedule(const GemmShape& shape, size_t threads)
     : pixels_(shape.pixels), panels_(shape.panels), tiles_(ceil_div(shape.pixels, shape.mr)) {
-  // The most even division wins; among equals the one that moves the fewest bytes: every part of the
-  // pixels reads its part of the weights and the other way round.
+  // The most even division wins; among equals the one that moves the fewest bytes: every part of
+  // the pixels reads its part of the weights and the other way round.
   size_t best_work = tiles_ * panels_;
   size_t best_bytes = panels_ * shape.panel_bytes + pixels_ * shape.pixel_bytes;
   for (size_t pixel_parts = 1; pixel_parts <= std::min(threads, tiles_); ++pixel_parts) {
     const size_t panel_parts = std::min(threads / pixel_parts, panels_);
     const size_t work = ceil_div(tiles_, pixel_parts) * ceil_div(panels_, panel_parts);
-    const size_t bytes = panels_ * shape.panel_bytes * pixel_parts +
-                         pixels_ * shape.pixel_bytes * panel_parts;
+    const size_t bytes =
+        panels_ * shape.panel_bytes * pixel_parts + pixels_ * shape.pixel_bytes * panel_parts;
     if (work < best_work || (work == best_work && bytes < best_bytes)) {
       best_work = work;
       best_bytes = bytes;

@@ -1,7 +1,7 @@
-// Row pointers of an indirect GEMM: for every output pixel of a tile and every kernel tap, where the
-// input pixel lies. They are computed, not looked up: consecutive outputs of one picture row meet
-// consecutive inputs, so a run of pointers costs one addition each, and no table of the picture's
-// size takes memory or cache.
+// Row pointers of an indirect GEMM: for every output pixel of a tile and every kernel tap, where
+// the input pixel lies. They are computed, not looked up: consecutive outputs of one picture row
+// meet consecutive inputs, so a run of pointers costs one addition each, and no table of the
+// picture's size takes memory or cache.
 #ifndef WBCQ_OPS_INDIRECTION_H_
 #define WBCQ_OPS_INDIRECTION_H_
 

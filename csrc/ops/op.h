@@ -1,11 +1,15 @@
 // The life of an operator.
 //
-//   make_op()    once, when a model is loaded: checks what the format does not, packs weights for the
+//   make_op()    once, when a model is loaded: checks what the format does not, packs weights for
+//   the
 //                kernels of one ISA. The Op is immutable and shared by every session.
-//   Op::plan()   once for each batch size and thread count: how the work is cut into tiles, how much
+//   Op::plan()   once for each batch size and thread count: how the work is cut into tiles, how
+//   much
 //                scratch a thread needs.
-//   OpPlan::run  any number of times, from several threads at once with disjoint tiles: computes, and
-//                neither allocates nor locks. The result does not depend on how tiles are distributed.
+//   OpPlan::run  any number of times, from several threads at once with disjoint tiles: computes,
+//   and
+//                neither allocates nor locks. The result does not depend on how tiles are
+//                distributed.
 #ifndef WBCQ_OPS_OP_H_
 #define WBCQ_OPS_OP_H_
 
@@ -64,9 +68,9 @@ class Op {
   Op(const Op&) = delete;
   Op& operator=(const Op&) = delete;
 
-  const std::string& name() const { return name_; }      // the module path it came from
-  std::string_view kind() const { return kind_; }        // "conv2d"
-  std::string_view kernel() const { return kernel_; }    // the micro-kernel that does the work
+  const std::string& name() const { return name_; }    // the module path it came from
+  std::string_view kind() const { return kind_; }      // "conv2d"
+  std::string_view kernel() const { return kernel_; }  // the micro-kernel that does the work
   const OpCost& cost() const { return cost_; }
 
   virtual size_t packed_bytes() const { return 0; }
@@ -97,8 +101,8 @@ struct ConstBlob {
   }
 };
 
-// An operator of a validated model file (format/reader.h). Tensors and kernels outlive the Op; blobs
-// need not.
+// An operator of a validated model file (format/reader.h). Tensors and kernels outlive the Op;
+// blobs need not.
 struct OpSource {
   std::string_view name;
   format::OpKind kind;

@@ -14,24 +14,17 @@ Pool2d::Pool2d(const OpSource& source, std::string_view kind)
       kernels_(*source.kernels),
       input_(*source.inputs[0]),
       output_(*source.outputs[0]),
-      y_{static_cast<int64_t>(input_.height),
-         static_cast<int64_t>(output_.height),
-         source.attrs[attr::kKernelH],
-         source.attrs[attr::kStrideH],
-         source.attrs[attr::kPadTop],
-         source.attrs[attr::kDilationH]},
-      x_{static_cast<int64_t>(input_.width),
-         static_cast<int64_t>(output_.width),
-         source.attrs[attr::kKernelW],
-         source.attrs[attr::kStrideW],
-         source.attrs[attr::kPadLeft],
-         source.attrs[attr::kDilationW]} {
+      y_{static_cast<int64_t>(input_.height), static_cast<int64_t>(output_.height),
+         source.attrs[attr::kKernelH],        source.attrs[attr::kStrideH],
+         source.attrs[attr::kPadTop],         source.attrs[attr::kDilationH]},
+      x_{static_cast<int64_t>(input_.width), static_cast<int64_t>(output_.width),
+         source.attrs[attr::kKernelW],       source.attrs[attr::kStrideW],
+         source.attrs[attr::kPadLeft],       source.attrs[attr::kDilationW]} {
   cost_.activation_bytes = (input_.pixels() + output_.pixels()) * input_.channels;
 }
 
 std::unique_ptr<OpPlan> Pool2d::plan(size_t batch, size_t /*threads*/) const {
-  const auto window =
-      static_cast<size_t>(std::min(y_.kernel, y_.in) * std::min(x_.kernel, x_.in));
+  const auto window = static_cast<size_t>(std::min(y_.kernel, y_.in) * std::min(x_.kernel, x_.in));
   return std::make_unique<RowPlan<Pool2d>>(*this, batch * output_.height,
                                            window * sizeof(const uint8_t*));
 }

@@ -6,8 +6,8 @@
 
 namespace wbcq {
 
-// RowOp has run_rows(const OpBuffers&, size_t first, size_t last, std::byte* scratch) const; rows are
-// counted through all pictures.
+// RowOp has run_rows(const OpBuffers&, size_t first, size_t last, std::byte* scratch) const; rows
+// are counted through all pictures.
 template <typename RowOp>
 class RowPlan final : public OpPlan {
  public:

@@ -14,7 +14,8 @@ namespace wbcq {
 // A kernel may read this many bytes past the last channel it uses, so every tensor owns them.
 inline constexpr size_t kTensorSlack = 16;
 
-// Pixels around a picture that hold the zero point, so that a convolution needs no padding of its own.
+// Pixels around a picture that hold the zero point, so that a convolution needs no padding of its
+// own.
 struct Halo {
   size_t top = 0;
   size_t left = 0;

@@ -1,6 +1,6 @@
-// The int8 multiply-accumulate throughput of one core: what a perfect GEMM could reach. Chains of an
-// ISA's multiply instructions with enough independent accumulators to hide their latency, no memory
-// traffic.
+// The int8 multiply-accumulate throughput of one core: what a perfect GEMM could reach. Chains of
+// an ISA's multiply instructions with enough independent accumulators to hide their latency, no
+// memory traffic.
 #ifndef WBCQ_KERNELS_PEAK_PEAK_H_
 #define WBCQ_KERNELS_PEAK_PEAK_H_
 
