@@ -164,6 +164,28 @@ TEST(ThreadPoolTest, RunsRaceWithWorkersThatFallAsleep) {
   }
 }
 
+// The caller's range takes about as long as the worker needs to see its own, a little more or less
+// in every run: both reach for the worker's range at the same time, and one of them must get it.
+TEST(ThreadPoolTest, CallerAndWorkerReachForTheSameRange) {
+  const std::unique_ptr<ThreadPool> pool = make_pool(2);
+  struct Work {
+    Counters counters{2};
+    std::atomic<uint64_t> delay{0};
+  } work;
+  const auto fn = [](void* context, size_t begin, size_t end, size_t thread) {
+    Work& here = *static_cast<Work*>(context);
+    Counters::add(&here.counters, begin, end, thread);
+    if (thread == 0) {
+      for (uint64_t left = here.delay; left > 0; --left) here.delay.load();
+    }
+  };
+  for (uint64_t run = 1; run <= 20000; ++run) {
+    work.delay = run % 400;
+    pool->run(2, fn, &work);
+    ASSERT_EQ(work.counters.total(), 2 * run);
+  }
+}
+
 // Pauses on either side of the spin time, so that runs meet workers that spin, that sleep, and that
 // are about to.
 TEST(ThreadPoolTest, RunsMeetSleepingWorkers) {
