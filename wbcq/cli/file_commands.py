@@ -12,10 +12,17 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
+from wbcq.errors import WbcqError
+
 if TYPE_CHECKING:
     from wbcq.engine.model import QuantizedModel
 
 __all__ = ["bench", "info", "run"]
+
+
+class ModelInputError(WbcqError, ValueError):
+    """A file cannot be an input of this model."""
+
 
 Array = npt.NDArray[np.float32]
 
@@ -133,8 +140,9 @@ def bench(
         model(*arrays)
         times.append(time.perf_counter() - start)
     median = statistics.median(times)
+    threads_text = f"{model.threads} thread{'s' if model.threads > 1 else ''}"
     print(
-        f"{file}: batch {batch}, {model.threads} threads, {model.isa}: median "
+        f"{file}: batch {batch}, {threads_text}, {model.isa}: median "
         f"{1e3 * median:.3f} ms, fastest {1e3 * min(times):.3f} ms of {repeats} calls, "
         f"{batch / median:,.0f} pictures/s"
     )
@@ -145,14 +153,23 @@ def bench(
 
 def _read_input(path: Path, model: QuantizedModel) -> Array:
     if len(model.input_shapes) != 1:
-        raise ValueError(
+        raise ModelInputError(
             f"the model takes {len(model.input_shapes)} inputs; `wbcq run` feeds models with one. "
             "Remedy: call it from Python"
         )
     if path.suffix.lower() == ".npy":
-        array: Array = np.load(path, allow_pickle=False)
+        array = _read_npy(path)
         return array[None] if array.ndim == 3 else array
     return _read_picture(path, model)
+
+
+def _read_npy(path: Path) -> Array:
+    try:
+        with path.open("rb") as file:
+            array: Array = np.lib.format.read_array(file, allow_pickle=False)
+    except ValueError as error:
+        raise ModelInputError(f"{path}: not a .npy array of numbers ({error})") from error
+    return array
 
 
 def _read_picture(path: Path, model: QuantizedModel) -> Array:
@@ -162,7 +179,7 @@ def _read_picture(path: Path, model: QuantizedModel) -> Array:
     record = model.metadata.get("preprocess", {"size": height, "crop": 1.0})
     preprocess = Preprocess.from_metadata(record)
     if height != width or preprocess.size != height:
-        raise ValueError(
+        raise ModelInputError(
             f"{path}: the model takes {height}x{width} pictures but its file says how to make "
             f"{preprocess.size}x{preprocess.size}. Remedy: pass a .npy array"
         )
@@ -175,7 +192,7 @@ def _read_picture(path: Path, model: QuantizedModel) -> Array:
 def _picture_shape(path: Path, model: QuantizedModel) -> tuple[int, int, int, int]:
     shape = model.input_shapes[0]
     if len(shape) != 4 or shape[1] not in (1, 3):
-        raise ValueError(
+        raise ModelInputError(
             f"{path}: the model takes {list(shape)}, not a grey or RGB picture. "
             "Remedy: pass a .npy array"
         )
@@ -197,8 +214,8 @@ def _save_outputs(path: Path, results: list[Any]) -> None:
     from wbcq.report.files import replacing
 
     if path.suffix.lower() != ".npy":
-        raise ValueError(f"{path}: outputs are saved as .npy; give the file that suffix")
+        raise ModelInputError(f"{path}: outputs are saved as .npy; give the file that suffix")
     if any(isinstance(result, tuple) for result in results):
-        raise ValueError("the model has several outputs; --save writes models with one")
+        raise ModelInputError("the model has several outputs; --save writes models with one")
     with replacing(path) as temporary:
         np.save(temporary, np.concatenate(results))

@@ -151,11 +151,14 @@ class _Run:
         self.steps = self.batches * config.epochs
         kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
         self.optimizer = kind(model.parameters(), lr=config.rate, weight_decay=config.weight_decay)
+        # One more than is used, since the rate is set for the next step even after the last one.
+        # OneCycleLR divides by zero if its warm-up takes a single step.
+        total = self.steps + 1
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer,
             max_lr=config.rate,
-            total_steps=self.steps + 1,
-            pct_start=config.warmup,
+            total_steps=total,
+            pct_start=min(1.0, max(config.warmup, 2 / total)),
         )
         self.class_weights = _balanced_weights(train) if config.balance else None
         self.history: list[Epoch] = []

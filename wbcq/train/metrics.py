@@ -64,15 +64,15 @@ def evaluate(labels: Labels, decisions: Labels, classes: Sequence[str]) -> Metri
     totals = confusion.sum(axis=1)
     with np.errstate(invalid="ignore"):
         recall = np.where(totals > 0, np.diag(confusion) / totals, np.nan)
-    kappa = float(sk.cohen_kappa_score(labels, decisions, labels=indices))
+    # One and the same class on both sides: chance-corrected scores are 0 / 0, agreement is full.
+    trivial = np.count_nonzero(confusion) == 1 and np.trace(confusion) > 0
     return Metrics(
         accuracy=float(sk.accuracy_score(labels, decisions)),
         macro_f1=float(
             sk.f1_score(labels, decisions, labels=indices, average="macro", zero_division=0)
         ),
-        # scikit-learn's kappa of one single class on both sides is 0 / 0: full agreement.
-        kappa=1.0 if np.isnan(kappa) else kappa,
-        mcc=float(sk.matthews_corrcoef(labels, decisions)),
+        kappa=1.0 if trivial else float(sk.cohen_kappa_score(labels, decisions, labels=indices)),
+        mcc=1.0 if trivial else float(sk.matthews_corrcoef(labels, decisions)),
         recall=recall,
         confusion=confusion,
         classes=tuple(classes),
