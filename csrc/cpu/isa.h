@@ -30,8 +30,8 @@ bool isa_supported(Isa isa);
 // Every supported Isa, kScalar first and the best last.
 std::vector<Isa> supported_isas();
 
-// The Isa to use: `requested` if it is not empty, else the environment variable WBCQ_FORCE_ISA if it
-// is set and not empty, else the best one. Unknown or unsupported names are kInvalidArgument /
+// The Isa to use: `requested` if it is not empty, else the environment variable WBCQ_FORCE_ISA if
+// it is set and not empty, else the best one. Unknown or unsupported names are kInvalidArgument /
 // kUnsupported, and the message lists the names that work on this machine.
 Result<Isa> select_isa(std::string_view requested);
 

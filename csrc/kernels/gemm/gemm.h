@@ -1,7 +1,8 @@
 // Indirect INT8 GEMM: one micro-kernel serves 1x1 convolution, k x k convolution and linear layers.
 //
 //   acc[i][j]  = start[j] + sum over segments s, k of lhs[s][i][k] * w[s][k][j]
-//   u8 output:  out[i][j] = clamp(rne(float(acc) * mult[j] [+ float(res[i][j] - z_r) * m_r]) + z, lo, hi)
+//   u8 output:  out[i][j] = clamp(rne(float(acc) * mult[j] [+ shortcut]) + z, lo, hi)
+//               shortcut  = float(residual[i][j] - z_r) * m_r
 //   f32 output: out[i][j] = float(acc) * mult[j] + bias[j]
 //
 // The arithmetic is exact in int32 and every float operation is one binary32 operation rounded to
@@ -18,15 +19,16 @@ namespace wbcq {
 // One tile of `rows` output pixels by `cols` output channels.
 //
 // lhs       [segments][rows] pointers to u8. Segment s reads steps[s] * kr bytes from each of its
-//           pointers, no alignment required. A segment is one kernel tap of one channel slice. When a
-//           slice's channel count is no multiple of kr, the packed weights of the missing channels are
-//           zero and up to kr - 1 bytes past the row are read: the caller keeps them readable.
+//           pointers, no alignment required. A segment is one kernel tap of one channel slice. When
+//           a slice's channel count is no multiple of kr, the packed weights of the missing
+//           channels are zero and up to kr - 1 bytes past the row are read: the caller keeps them
+//           readable.
 // panel     packed weights, 64-byte aligned; layout at gemm_panel_bytes() in pack.h.
-// out       row i starts at out + i * out_stride bytes (uint8_t or float). Exactly `cols` elements of
-//           each row are written. Must not overlap lhs or residual, except that residual == out with
-//           equal strides is allowed.
-// residual  null, or u8 with row i at residual + i * residual_stride; exactly `cols` elements are read.
-//           Ignored by the f32 kernels.
+// out       row i starts at out + i * out_stride bytes (uint8_t or float). Exactly `cols` elements
+//           of each row are written. Must not overlap lhs or residual, except that residual == out
+//           with equal strides is allowed.
+// residual  null, or u8 with row i at residual + i * residual_stride; exactly `cols` elements of
+//           each row are read. Ignored by the f32 kernels.
 // Sizes: 1 <= rows <= mr, 1 <= cols <= nr, segments >= 1, steps[s] >= 1.
 // 0 <= lo <= hi <= 255, 0 <= zero_point <= 255; |multipliers| < 2^96, so that no product overflows.
 struct GemmTile {
@@ -49,11 +51,11 @@ struct GemmTile {
 
 using GemmTileFn = void (*)(const GemmTile& tile);
 
-// kr is the number of consecutive input channels that one packed step holds for each output channel.
+// kr is the number of consecutive input channels that a packed step holds for each output channel.
 //
-// lhs_offset is what the kernel subtracts from every activation: 0, or 128 where the instructions want
-// signed operands (u8 - 128 is u8 ^ 0x80 read as s8). gemm_pack() adds lhs_offset * sum of weights to
-// start[j], modulo 2^32, so that the accumulator ends at the same int32.
+// lhs_offset is what the kernel subtracts from every activation: 0, or 128 where the instructions
+// want signed operands (u8 - 128 is u8 ^ 0x80 read as s8). gemm_pack() adds lhs_offset * sum of
+// weights to start[j], modulo 2^32, so that the accumulator ends at the same int32.
 struct GemmKernel {
   const char* name;
   size_t mr;

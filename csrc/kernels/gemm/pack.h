@@ -9,11 +9,12 @@
 //   int8   w[total_steps][nr][kr]
 //
 // where total_steps = sum over segments of ceil(channels(segment) / kr), segments in the order in
-// which GemmTile::lhs lists them (kernel tap outermost: for tap (ky, kx): for slice). Missing channels
-// and missing output channels are zero. Panels follow one another, each padded to 64 bytes.
+// which GemmTile::lhs lists them (kernel tap outermost: for tap (ky, kx): for slice). Missing
+// channels and missing output channels are zero. Panels follow one another, each padded to 64
+// bytes.
 //
-// start[] is reduced modulo 2^32. Kernels add modulo 2^32 as well, so the accumulator is exact whenever
-// its final value fits int32, which is checked when a layer is lowered.
+// start[] is reduced modulo 2^32. Kernels add modulo 2^32 as well, so the accumulator is exact
+// whenever its final value fits int32, which is checked when a layer is lowered.
 #ifndef WBCQ_KERNELS_GEMM_PACK_H_
 #define WBCQ_KERNELS_GEMM_PACK_H_
 

@@ -113,7 +113,7 @@ WBCQ_INLINE void store_eight(uint8_t* row, size_t first, size_t cols, int64_t by
 }
 
 // What is above hi is clamped before the conversion. What is below int32 becomes INT32_MIN, which
-// the saturating packs take to 0 and the last maximum to lo.
+// saturates to -32768, stays negative with the zero point, saturates to 0 and ends at lo.
 template <bool kResidual, size_t kRows, size_t kVectors>
 WBCQ_INLINE void store_u8(const GemmTile& tile, const __m256i (&acc)[kRows][kVectors]) {
   const float* mult = static_cast<const float*>(tile.panel) + kNr;
@@ -143,8 +143,8 @@ WBCQ_INLINE void store_u8(const GemmTile& tile, const __m256i (&acc)[kRows][kVec
       }
       group[v] = _mm256_cvtps_epi32(_mm256_min_ps(x, hi));
     }
-    const __m256i low = _mm256_adds_epi16(_mm256_packs_epi32(group[0], group[1]), zero_point);
-    const __m256i high = _mm256_adds_epi16(_mm256_packs_epi32(group[2], group[3]), zero_point);
+    const __m256i low = _mm256_add_epi16(_mm256_packs_epi32(group[0], group[1]), zero_point);
+    const __m256i high = _mm256_add_epi16(_mm256_packs_epi32(group[2], group[3]), zero_point);
     const __m256i packed = _mm256_max_epu8(_mm256_packus_epi16(low, high), lo);
     const __m256i bytes = _mm256_permutevar8x32_epi32(packed, transpose);
     uint8_t* row = static_cast<uint8_t*>(tile.out) + i * tile.out_stride;

@@ -111,8 +111,8 @@ WBCQ_INLINE __mmask16 column_mask(size_t cols, size_t vector) {
 // vector p at 4 * q + p, which the transposition of a 4x4 matrix of dwords puts right.
 WBCQ_INLINE __m512i pack_u8(const __m512i (&v)[4], __m512i zero_point, __m512i lo) {
   const __m512i transpose = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  const __m512i low = _mm512_adds_epi16(_mm512_packs_epi32(v[0], v[1]), zero_point);
-  const __m512i high = _mm512_adds_epi16(_mm512_packs_epi32(v[2], v[3]), zero_point);
+  const __m512i low = _mm512_add_epi16(_mm512_packs_epi32(v[0], v[1]), zero_point);
+  const __m512i high = _mm512_add_epi16(_mm512_packs_epi32(v[2], v[3]), zero_point);
   const __m512i bytes = _mm512_max_epu8(_mm512_packus_epi16(low, high), lo);
   return _mm512_permutexvar_epi32(transpose, bytes);
 }
@@ -138,7 +138,7 @@ WBCQ_INLINE void store_row(uint8_t* out, size_t cols, __m512i bytes) {
 }
 
 // What is above hi is clamped before the conversion. What is below int32 becomes INT32_MIN, which
-// the saturating packs take to 0 and the last maximum to lo.
+// saturates to -32768, stays negative with the zero point, saturates to 0 and ends at lo.
 template <bool kResidual, size_t kRows, size_t kVectors>
 WBCQ_INLINE void store_u8(const GemmTile& tile, const __m512i (&acc)[kRows][kVectors]) {
   constexpr size_t kGroupRows = 4 / kVectors;

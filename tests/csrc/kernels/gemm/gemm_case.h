@@ -38,6 +38,7 @@ struct GemmCase {
   std::vector<int32_t> bias = {};         // repeated over the columns
   std::vector<float> multipliers = {};    // repeated over the columns
   Residual residual = Residual::kNone;
+  std::vector<uint8_t> shortcut = {};  // the residual's values, repeated over each row
   float residual_multiplier = 0.5f;
   int32_t residual_zero_point = 0;
   int32_t zero_point = 128;
@@ -207,7 +208,9 @@ inline void check_u8(const GemmKernel& kernel, const GemmCase& c, Random& random
   tile.out = out.data() + kFront;
   std::vector<std::vector<uint8_t>> shortcut(c.rows, std::vector<uint8_t>(c.cols));
   for (size_t i = 0; i < c.rows; ++i) {
-    for (uint8_t& value : shortcut[i]) value = static_cast<uint8_t>(random.uniform(0, 255));
+    for (size_t j = 0; j < c.cols; ++j) {
+      shortcut[i][j] = pick(c.shortcut, j, static_cast<uint8_t>(random.uniform(0, 255)));
+    }
     std::copy(shortcut[i].begin(), shortcut[i].end(), residual.data() + i * tile.residual_stride);
   }
   if (c.residual == Residual::kSeparate) tile.residual = residual.data();

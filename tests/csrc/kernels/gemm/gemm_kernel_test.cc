@@ -268,6 +268,39 @@ TEST_P(GemmKernelTest, EachFloatOperationRoundsOnce) {
   }
 }
 
+// Two products near 2^22, where a float counts in halves, cancel down to a u8. Both must be rounded
+// before they are added: a fused multiply-add keeps the fraction of one of them, and rounds
+// otherwise.
+TEST_P(GemmKernelTest, ResidualProductsAreNotFused) {
+  constexpr float kLarge = 1 << 22;
+  for (int repeat = 0; repeat < 50; ++repeat) {
+    GemmCase c;
+    c.rows = kernel().mr;
+    c.cols = kernel().nr;
+    c.weights = {0};
+    c.residual = Residual::kSeparate;
+    c.shortcut = {static_cast<uint8_t>(random_.uniform(200, 255))};
+    c.residual_multiplier = kLarge / c.shortcut[0] * random_.uniform_float(1.0f, 1.5f);
+    const float product = c.shortcut[0] * c.residual_multiplier;
+    for (size_t j = 0; j < c.cols; ++j) {
+      c.bias.push_back(static_cast<int32_t>(-product + random_.uniform_float(-127.0f, 127.0f)));
+    }
+    c.multipliers = {1.0f};
+    ASSERT_NO_FATAL_FAILURE(check_u8(kernel(), c, random_));
+
+    c.bias = {static_cast<int32_t>(random_.uniform(1000, 100000))};
+    c.multipliers.clear();
+    for (size_t j = 0; j < c.cols; ++j) {
+      const float target = kLarge + random_.uniform_float(0.0f, 127.0f);
+      c.multipliers.push_back(target / static_cast<float>(c.bias[0]));
+    }
+    c.shortcut = {0};
+    c.residual_zero_point = 128;
+    c.residual_multiplier = kLarge / 128;
+    ASSERT_NO_FATAL_FAILURE(check_u8(kernel(), c, random_));
+  }
+}
+
 TEST_P(GemmKernelTest, RandomCases) {
   for (int repeat = 0; repeat < 400; ++repeat) {
     GemmCase c;
