@@ -22,7 +22,7 @@ def ours(shape: ConvShape, *, isa: str, threads: int, batch: int = 1) -> Callabl
     session = _core.Session(model, threads)
     x = rng.uniform(-0.1, 5.0, (batch, shape.in_channels, shape.size, shape.size))
     session.run([x.astype(np.float32)])
-    return lambda: session.run_op(1)
+    return lambda: session.run_op(1, batch)
 
 
 def pytorch(shape: ConvShape, *, engine: str = "x86", batch: int = 1) -> Callable[[], object]:

@@ -144,6 +144,13 @@ class PySession {
     return list;
   }
 
+  void run_op(py::ssize_t op, py::ssize_t batch) {
+    const size_t index = non_negative(op, "op");
+    const size_t pictures = non_negative(batch, "batch");
+    const Claim claim(in_use_);
+    throw_if_error(without_gil([&] { return session_->run_op(index, pictures); }));
+  }
+
   py::dict memory(py::ssize_t batch) const {
     const MemoryUse use = session_->memory(non_negative(batch, "batch"));
     py::dict entry;
@@ -183,6 +190,7 @@ void register_session(py::module_& module) {
       .def_property_readonly("threads", &PySession::threads)
       .def("run", &PySession::run, py::arg("inputs"))
       .def("profile", &PySession::profile, py::arg("inputs"), py::arg("repeats") = 20)
+      .def("run_op", &PySession::run_op, py::arg("op"), py::arg("batch") = 1)
       .def("memory", &PySession::memory, py::arg("batch"));
 }
 

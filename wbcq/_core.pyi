@@ -50,6 +50,8 @@ class Session:
     def profile(
         self, inputs: Sequence[npt.NDArray[np.float32]], repeats: int = 20
     ) -> list[OpProfile]: ...
+    def run_op(self, op: int, batch: int = 1) -> None:
+        """Runs one operator on whatever its operands' memory holds: for micro-benchmarks."""
     def memory(self, batch: int) -> dict[str, int]:
         """Bytes: ``arena``, ``scratch``, ``tables``, ``packed_weights``, before anything runs."""
 

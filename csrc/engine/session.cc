@@ -105,11 +105,15 @@ Status Session::check_arguments(size_t inputs, size_t outputs) const {
   return Status();
 }
 
+void Session::run_step(const ExecutionPlan::BoundStep& step) {
+  StepRun run = {*step.plan, step.buffers(), scratch_.data(), scratch_stride_};
+  pool_->run(step.plan->tiles(), StepRun::tiles, &run);
+}
+
 void Session::run_plan(ExecutionPlan& plan, double* seconds) {
   for (const ExecutionPlan::BoundStep& step : plan.steps()) {
     const double start = seconds != nullptr ? seconds_now() : 0;
-    StepRun run = {*step.plan, step.buffers(), scratch_.data(), scratch_stride_};
-    pool_->run(step.plan->tiles(), StepRun::tiles, &run);
+    run_step(step);
     if (seconds != nullptr) *seconds++ += seconds_now() - start;
   }
 }
@@ -129,6 +133,32 @@ Status Session::run(size_t batch, std::span<const float* const> inputs,
   WBCQ_RETURN_IF_ERROR(check_arguments(inputs.size(), outputs.size()));
   WBCQ_RETURN_IF_ERROR(reserve(batch));
   run_chunks(batch, inputs.data(), outputs.data(), nullptr);
+  return Status();
+}
+
+Status Session::run_op(size_t op, size_t batch) {
+  const std::vector<Step>& steps = model_->steps();
+  if (op >= steps.size()) {
+    return Status(
+        StatusCode::kInvalidArgument,
+        "operator " + std::to_string(op) + " of a model with " + std::to_string(steps.size()));
+  }
+  if (batch == 0 || batch > kMaxChunk) {
+    return Status(StatusCode::kInvalidArgument, "a batch of " + std::to_string(batch) +
+                                                    ", must be 1.." + std::to_string(kMaxChunk));
+  }
+  const auto in_arena = [&](size_t tensor) {
+    return model_->place(tensor).kind == Place::Kind::kArena;
+  };
+  const Step& step = steps[op];
+  if (!std::all_of(step.inputs.begin(), step.inputs.end(), in_arena) ||
+      !std::all_of(step.outputs.begin(), step.outputs.end(), in_arena)) {
+    return Status(StatusCode::kInvalidArgument, "operator " + std::to_string(op) + " '" +
+                                                    step.op->name() +
+                                                    "' reads or writes the caller's arrays");
+  }
+  WBCQ_RETURN_IF_ERROR(reserve(batch));
+  run_step(plans_.find(batch)->second->steps()[op]);
   return Status();
 }
 

@@ -62,10 +62,16 @@ class Session {
   Result<std::vector<OpProfile>> profile(size_t batch, std::span<const float* const> inputs,
                                          size_t repeats);
 
+  // Runs one operator on whatever its operands' memory holds: for micro-benchmarks. The operator
+  // must not touch the caller's arrays, as the first and the last of a model do. batch <=
+  // kMaxChunk.
+  Status run_op(size_t op, size_t batch);
+
  private:
   Session(std::shared_ptr<const Model> model, std::unique_ptr<ThreadPool> pool);
   Status check_arguments(size_t inputs, size_t outputs) const;
   Status plan_chunk(size_t chunk);
+  void run_step(const ExecutionPlan::BoundStep& step);
   void run_plan(ExecutionPlan& plan, double* seconds);
   void run_chunks(size_t batch, const float* const* inputs, float* const* outputs, double* seconds);
 
