@@ -129,6 +129,23 @@ TEST(Session, ProfileNamesEveryStep) {
   }
 }
 
+TEST(Session, RunsOneOperatorAgain) {
+  Random random;
+  const auto model = testing::load_or_fail(testing::RandomNetwork(random).bytes(), "");
+  const auto session = make_session(model, 1);
+  const auto inputs = testing::random_inputs(random, *model, 2);
+  const auto expected = run(*session, inputs, 2);
+  size_t ran = 0;
+  for (size_t op = 0; op < model->steps().size(); ++op) ran += session->run_op(op, 2).ok();
+  EXPECT_GT(ran, 0u);
+  EXPECT_LT(ran, model->steps().size());  // the first one reads the caller's array
+  EXPECT_EQ(session->run_op(0, 2).code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(session->run_op(model->steps().size(), 2).code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(session->run_op(1, 0).code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(session->run_op(1, Session::kMaxChunk + 1).code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(run(*session, inputs, 2), expected);
+}
+
 TEST(Session, RefusesWrongCounts) {
   Random random;
   const auto model = testing::load_or_fail(testing::RandomNetwork(random).bytes(), "");
