@@ -17,11 +17,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+import torch.utils._pytree
 from torch import Tensor, nn
 
 from wbcq.errors import CaptureError
 from wbcq.graph.export_errors import explain
 from wbcq.graph.ir import Graph
+from wbcq.graph.torch_executor import TorchExecutor
 from wbcq.graph.translate import Translator
 
 __all__ = ["capture"]
@@ -51,7 +53,8 @@ def capture(
     Raises:
         UnsupportedOperatorError: An operator has no translation; names it, its module and line.
         CaptureError: The module cannot be traced (a decision that depends on a tensor's values, a
-            fixed batch size, inputs that it does not accept).
+            fixed batch size, inputs that it does not accept), or computes something else than its
+            trace.
 
     Example:
         >>> import torch
@@ -60,13 +63,18 @@ def capture(
         >>> [(node.name, type(node.op).__name__) for node in graph]
         [('0', 'Conv2d'), ('1', 'Clamp')]
     """
+    compiled_from = getattr(model, "_orig_mod", None)
+    model = compiled_from if isinstance(compiled_from, nn.Module) else model
     name = type(model).__name__ if name is None else name
     inputs = _check_inputs(model, example_inputs, name)
-    with _unchanged(model), torch.no_grad():
+    device = inputs[0].device
+    with _unchanged(model), torch.no_grad(), torch.autocast(device.type, enabled=False):
         for module in model.modules():
             module.training = False
         exported = _export(model, inputs, name)
-        return Translator(model, exported, name).graph()
+        graph = Translator(model, exported, name).graph()
+        _check_against(model, graph, inputs, name)
+    return graph
 
 
 def _check_inputs(
@@ -105,10 +113,13 @@ def _export(
     model: nn.Module, inputs: tuple[Tensor, ...], name: str
 ) -> torch.export.ExportedProgram:
     # torch.export treats sizes 0 and 1 as constants, so the batch is traced with at least two.
-    traced = inputs if inputs[0].shape[0] > 1 else tuple(torch.cat([x, x]) for x in inputs)
+    repeats = 1 if inputs[0].shape[0] > 1 else 2
+    traced = tuple(torch.cat([x] * repeats) for x in inputs)
 
     def export(batch: object) -> torch.export.ExportedProgram:
-        shapes: Any = tuple({0: batch} for _ in traced)
+        shapes: Any = torch.export.ShapesCollection()  # type: ignore[no-untyped-call]
+        for x in traced:
+            shapes[x] = {0: batch}
         with _quiet():
             return torch.export.export(model, traced, dynamic_shapes=shapes, strict=False)
 
@@ -121,12 +132,48 @@ def _export(
     ) from failure
 
 
+def _check_against(model: nn.Module, graph: Graph, inputs: tuple[Tensor, ...], name: str) -> None:
+    """Compares graph and module on random pictures, alone and several at once.
+
+    A trace holds for the path that was taken: a module that does something else for a batch of one,
+    for example, must not be captured silently.
+    """
+    executor = TorchExecutor(graph).to(inputs[0].device)
+    generator = torch.Generator().manual_seed(0)
+    for batch in (1, 3):
+        random = [torch.randn((batch, *x.shape[1:]), generator=generator) for x in inputs]
+        pictures = [x.to(inputs[0].device) for x in random]
+        try:
+            results = model(*(x.clone() for x in pictures))
+        except Exception:  # The module refuses this batch size; the graph need not.
+            continue
+        expected = [y for y in torch.utils._pytree.tree_leaves(results) if isinstance(y, Tensor)]
+        outputs = executor(*pictures)
+        ours = outputs if isinstance(outputs, tuple) else (outputs,)
+        for index, (y, reference) in enumerate(zip(ours, expected, strict=True)):
+            if not _is_close(y, reference):
+                raise CaptureError(
+                    f"output {index} of {name} differs between the module and its trace for a "
+                    f"batch of {batch}. Remedy: let forward do the same for every batch size and "
+                    "at every call"
+                )
+
+
+def _is_close(y: Tensor, reference: Tensor) -> bool:
+    # squeeze() may have dropped a batch of one.
+    if y.numel() != reference.numel():
+        return False
+    tolerance = 1e-3 * float(reference.abs().nan_to_num().max())
+    return torch.allclose(y.flatten(), reference.flatten(), rtol=0, atol=tolerance, equal_nan=True)
+
+
 @contextlib.contextmanager
 def _unchanged(model: nn.Module) -> Iterator[None]:
-    """Restores the attributes of every module, training flags included, and their containers.
+    """Restores what forward may change: attributes and containers of modules, buffers, randomness.
 
     An attribute that forward assigns (``self.features = x``) would otherwise keep a tracing tensor.
     """
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     saved = [(module, dict(module.__dict__)) for module in model.modules()]
     containers = [
         (value, value.copy())
@@ -135,14 +182,18 @@ def _unchanged(model: nn.Module) -> Iterator[None]:
         if isinstance(value, (dict, list, set))
     ]
     try:
-        yield
+        with torch.random.fork_rng(devices=[]):
+            yield
     finally:
-        for container, content in containers:
+        for buffer, content in buffers:
+            if not torch.equal(buffer, content):
+                buffer.detach().copy_(content)
+        for container, items in containers:
             container.clear()
             if isinstance(container, list):
-                container.extend(content)
+                container.extend(items)
             else:
-                container.update(content)
+                container.update(items)
         for module, attributes in saved:
             module.__dict__.clear()
             module.__dict__.update(attributes)

@@ -27,6 +27,10 @@ __all__ = ["Translator"]
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 _CONTAINERS = ("torch.nn.modules.module", "torch.nn.modules.container")
+_NO_REGION = (
+    "a block such as torch.autocast or torch.enable_grad, or a torch.cond, is not supported inside "
+    "forward. Remedy: move it out of the model"
+)
 _NO_TRANSLATION = (
     "operator not supported. Remedy: replace the layer, or add a translation to wbcq/graph/aten.py"
 )
@@ -160,6 +164,8 @@ class Translator:
         try:
             functional, in_place = _functional_name(operator_name)
             translation = aten.TRANSLATIONS.get(functional)
+            if not is_aten and written:
+                raise call.unsupported(_NO_REGION)
             if translation is None or not isinstance(val, Tensor) or bool(written) != in_place:
                 raise call.unsupported(_NO_TRANSLATION)
             result = translation(call)

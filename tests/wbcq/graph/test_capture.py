@@ -39,7 +39,14 @@ def ops(graph: ir.Graph) -> list[str]:
     return [type(node.op).__name__ for node in graph]
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet18",
+        pytest.param("resnet34", marks=pytest.mark.slow),
+        pytest.param("resnet50", marks=pytest.mark.slow),
+    ],
+)
 def test_resnets(name: str) -> None:
     torch.manual_seed(0)
     model = models.create(name, num_classes=5)
@@ -123,6 +130,50 @@ def test_attributes_that_forward_assigns_are_restored(fail: bool) -> None:
     assert model.training
     assert not hasattr(model, "features")
     assert model.history == []
+
+
+def test_buffers_and_random_state_are_restored() -> None:
+    class Counts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.calls = nn.Buffer(torch.zeros(1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls.add_(1)
+            torch.rand(3)
+            return F.relu(x)
+
+    model = Counts()
+    torch.manual_seed(5)
+    graph = capture(model, torch.zeros(1, 2))
+    assert model.calls.item() == 0
+    assert ops(graph) == ["Clamp"]
+    first = torch.rand(1)
+    torch.manual_seed(5)
+    assert torch.equal(first, torch.rand(1))
+
+
+def test_wrapped_models() -> None:
+    model = nn.Sequential(nn.Linear(3, 2))
+    compiled = capture(torch.compile(model), torch.zeros(1, 3))  # type: ignore[arg-type]
+    assert sorted(compiled.params) == ["0.bias", "0.weight"]
+    parallel = capture(nn.DataParallel(model), torch.zeros(1, 3))
+    assert sorted(parallel.params) == ["module.0.bias", "module.0.weight"]
+
+
+def test_autocast_around_capture_has_no_effect() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        assert ops(capture(nn.Linear(3, 2), torch.zeros(1, 3))) == ["Linear"]
+
+
+def test_squeeze_keeps_the_batch() -> None:
+    class Squeezes(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.adaptive_avg_pool2d(x, 1).squeeze()
+
+    graph = capture(Squeezes(), torch.zeros(1, 3, 4, 4))
+    assert ops(graph) == ["AdaptiveAvgPool2d", "Flatten"]
+    assert run(graph, torch.zeros(1, 3, 4, 4))[0].shape == (1, 3)
 
 
 class _Shared(nn.Module):

@@ -186,6 +186,28 @@ def test_write_through_an_unsupported_view_is_not_lost() -> None:
         capture(Writes(), PICTURE)
 
 
+def test_computation_that_depends_on_the_batch_size() -> None:
+    class Branches(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.relu(x) if x.shape[0] == 1 else x
+
+    with pytest.raises(CaptureError, match=r"output 0 of Branches differs .* batch of 1"):
+        capture(Branches(), PICTURE)
+
+
+@pytest.mark.parametrize(
+    "context", [lambda: torch.autocast("cpu", torch.bfloat16), torch.enable_grad]
+)
+def test_blocks_inside_forward(context: Any) -> None:
+    class Block(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            with context():
+                return F.relu(x)
+
+    with pytest.raises(UnsupportedOperatorError, match=r"a block such as torch\.autocast"):
+        capture(Block(), PICTURE)
+
+
 def test_layer_that_is_not_float32() -> None:
     class Cast(nn.Module):
         def __init__(self) -> None:

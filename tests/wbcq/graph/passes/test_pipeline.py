@@ -266,7 +266,12 @@ def test_clamps_compose() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "convs", "nodes"), [("resnet18", 20, 24), ("resnet34", 36, 40), ("resnet50", 53, 57)]
+    ("name", "convs", "nodes"),
+    [
+        ("resnet18", 20, 24),
+        pytest.param("resnet34", 36, 40, marks=pytest.mark.slow),
+        pytest.param("resnet50", 53, 57, marks=pytest.mark.slow),
+    ],
 )
 def test_resnets(name: str, convs: int, nodes: int) -> None:
     """Every convolution has absorbed its norm, its ReLU and, once per block, the shortcut."""
