@@ -1,0 +1,78 @@
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <string>
+#include <thread>
+
+#include "engine/network.h"
+#include "wbcq/wbcq.hpp"
+
+namespace wbcq {
+namespace {
+
+using testing::Floats;
+using testing::Random;
+
+TEST(CApi, WrapperRunsAModel) {
+  Random random;
+  const auto bytes = testing::RandomNetwork(random).bytes();
+  const auto reference = testing::load_or_fail(bytes, "");
+  const auto inputs = testing::random_inputs(random, *reference, 3);
+
+  const api::Model model(bytes.data(), bytes.size());
+  EXPECT_EQ(model.isa(), isa_name(reference->isa()));
+  EXPECT_EQ(model.metadata(), "{}");
+  ASSERT_EQ(model.inputs().size(), reference->inputs().size());
+  EXPECT_EQ(model.inputs()[0].shape, reference->inputs()[0].shape);
+  EXPECT_EQ(model.outputs()[0].name, reference->outputs()[0].name);
+  api::Session session(model, 2);
+  EXPECT_EQ(session.threads(), 2u);
+  EXPECT_GT(session.memory(3).arena, 0u);
+  EXPECT_EQ(session.run(3, inputs), testing::run_step_by_step(*reference, inputs, 3));
+  EXPECT_EQ(session.run(0, std::vector<Floats>(inputs.size())),
+            testing::empty_outputs(*reference, 0));
+}
+
+TEST(CApi, SessionOutlivesItsModel) {
+  Random random;
+  const auto bytes = testing::RandomNetwork(random).bytes();
+  wbcq_model* model = nullptr;
+  ASSERT_EQ(wbcq_model_from_memory(bytes.data(), bytes.size(), nullptr, &model), WBCQ_OK);
+  wbcq_session* session = nullptr;
+  ASSERT_EQ(wbcq_session_create(model, 1, &session), WBCQ_OK);
+  wbcq_model_free(model);
+  EXPECT_EQ(wbcq_session_reserve(session, 2), WBCQ_OK);
+  wbcq_session_free(session);
+}
+
+TEST(CApi, ErrorsHaveACodeAndAMessageOfTheirThread) {
+  wbcq_model* model = nullptr;
+  EXPECT_EQ(wbcq_model_open("/nonexistent/net.wbcq", nullptr, &model), WBCQ_IO);
+  EXPECT_EQ(model, nullptr);
+  EXPECT_NE(std::string(wbcq_last_error()).find("/nonexistent/net.wbcq"), std::string::npos);
+  std::thread([] { EXPECT_STREQ(wbcq_last_error(), ""); }).join();
+  EXPECT_EQ(wbcq_model_from_memory("junk", 4, nullptr, &model), WBCQ_INVALID_FILE);
+  EXPECT_STRNE(wbcq_last_error(), "");
+}
+
+TEST(CApi, RefusesWrongArguments) {
+  Random random;
+  const auto bytes = testing::RandomNetwork(random).bytes();
+  const api::Model model(bytes.data(), bytes.size());
+  wbcq_io io;
+  EXPECT_EQ(wbcq_model_input(model.get(), 99, &io), WBCQ_INVALID_ARGUMENT);
+  EXPECT_EQ(wbcq_model_output(model.get(), 99, &io), WBCQ_INVALID_ARGUMENT);
+  EXPECT_THROW(api::Model(bytes.data(), bytes.size(), "abacus"), api::Error);
+  api::Session session(model, 1);
+  EXPECT_THROW(session.run(1, std::vector<Floats>{}), api::Error);
+  EXPECT_THROW(session.run(1, std::vector<Floats>(model.inputs().size())), api::Error);
+}
+
+TEST(CApi, VersionIsTheProjects) {
+  int parts[3];
+  char end = 0;
+  EXPECT_EQ(std::sscanf(wbcq_version(), "%d.%d.%d%c", &parts[0], &parts[1], &parts[2], &end), 3);
+}
+
+}  // namespace
+}  // namespace wbcq
