@@ -30,6 +30,8 @@ app.command("bench")(file_commands.bench)
 # Typer brings its own copy of click since 0.16 and used the real one before: this is either's.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
+_INTERRUPTED = 130  # 128 + SIGINT, as in shells
+
 
 def _show_version(wanted: bool) -> None:
     if wanted:
@@ -75,12 +77,10 @@ def run(arguments: list[str]) -> int:
             prog_name="wbcq",
             standalone_mode=False,
         )
-        return int(code or 0)
     except _UsageError as error:
         return _report_usage(error)
     except (KeyboardInterrupt, typer.Abort):
-        _say("interrupted; files that were complete are kept")
-        return 130
+        code = _INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone, as in `wbcq info FILE | head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -90,6 +90,9 @@ def run(arguments: list[str]) -> int:
             traceback.print_exc()
         _say(f"error: {_explain(error)}")
         return 1
+    if code == _INTERRUPTED:  # typer may turn Ctrl-C into this status itself
+        _say("interrupted; no file is half written")
+    return int(code or 0)
 
 
 def _report_usage(error: Exception) -> int:

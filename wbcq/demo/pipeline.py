@@ -150,6 +150,8 @@ def run_demo(config: DemoConfig, reporter: Reporter) -> DemoResult:
     """
     from wbcq import _core
 
+    if config.arch not in models.names():  # before minutes of rendering
+        raise ValueError(f"arch is {config.arch!r}; choose one of {', '.join(models.names())}")
     threads = config.threads or _core.default_threads()
     with _torch_threads(threads):
         torch.manual_seed(config.seed)
