@@ -32,7 +32,7 @@ _NO_REGION = (
     "forward. Remedy: move it out of the model"
 )
 _NO_TRANSLATION = (
-    "operator not supported. Remedy: replace the layer, or add a translation to wbcq/graph/aten.py"
+    "operator not supported. Remedy: replace the layer, or add a translation to wbcq/graph/aten"
 )
 
 

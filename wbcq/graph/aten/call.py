@@ -1,0 +1,206 @@
+"""One ATen call, what it can be translated to, and the registry of translations. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from wbcq.errors import UnsupportedOperatorError
+from wbcq.graph import ir
+
+__all__ = [
+    "TRANSLATIONS",
+    "AtenCall",
+    "Deferred",
+    "Emit",
+    "Parameter",
+    "Result",
+    "Same",
+    "Shape",
+    "Tensor",
+    "View",
+    "format_shape",
+    "symmetric_pads",
+    "translates",
+]
+
+Shape: TypeAlias = tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An argument that depends on the model's inputs; ``handle`` is capture's own."""
+
+    shape: Shape
+    handle: Any = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """An argument that is a parameter, buffer or constant of the module, by qualified name."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """The result of something that cannot be translated: an error only if it is needed.
+
+    Attributes:
+        error: Raised where the tensor is used.
+        origin: The call that computed it.
+        from_parameters: It was computed from parameters alone.
+    """
+
+    error: UnsupportedOperatorError
+    origin: str
+    from_parameters: bool = False
+
+
+@dataclass(frozen=True)
+class Emit:
+    """The call is a node.
+
+    Attributes:
+        op: The operator.
+        inputs: Values that it reads.
+        params: By role.
+        shape: The node's output, if the call's result is only a view of it.
+    """
+
+    op: ir.Op
+    inputs: tuple[Tensor, ...]
+    params: Mapping[str, Parameter] = field(default_factory=dict)
+    shape: Shape | None = None
+
+
+@dataclass(frozen=True)
+class Same:
+    """The call returns an argument, or a copy of it; the trace tells which.
+
+    Attributes:
+        argument: Its schema name.
+        never_copies: The trace is wrong where it shows a copy.
+    """
+
+    argument: str = "self"
+    never_copies: bool = False
+
+
+@dataclass(frozen=True)
+class View:
+    """The call returns the same elements in the same order in the shape of the call's output."""
+
+    argument: str = "self"
+
+
+Result: TypeAlias = Emit | Same | View
+
+
+@dataclass(frozen=True)
+class AtenCall:
+    """One call of an ATen operator.
+
+    Attributes:
+        operator: With overload, for example ``aten.conv2d.default``.
+        arguments: By schema name, defaults filled in; tensors are Tensor, Parameter or Deferred.
+        output_shape: Of the result, ``None`` first.
+        source: Module and line of user code.
+    """
+
+    operator: str
+    arguments: Mapping[str, Any]
+    output_shape: Shape
+    source: ir.SourceLocation
+
+    def unsupported(self, reason: str) -> UnsupportedOperatorError:
+        """An error that names operator, module and line."""
+        return UnsupportedOperatorError(f"{self.operator} in {self.source}: {reason}")
+
+    def tensor(self, name: str, *, ranks: Sequence[int] | None = (2, 4)) -> Tensor:
+        """A value of the graph with one of the given ranks; None for any."""
+        argument = self.arguments[name]
+        if isinstance(argument, Deferred):
+            raise argument.error
+        if not isinstance(argument, Tensor):
+            raise self.unsupported(
+                f"argument '{name}' is {_describe(argument)}, but must depend on the model's inputs"
+            )
+        if ranks is not None and len(argument.shape) not in ranks:
+            wanted = " or ".join(f"{rank}-D" for rank in ranks)
+            shape = format_shape(argument.shape)
+            raise self.unsupported(
+                f"argument '{name}' has shape {shape}; only {wanted} is supported"
+            )
+        return argument
+
+    def parameter(self, name: str) -> Parameter:
+        """A parameter, buffer or constant."""
+        argument = self.arguments[name]
+        if isinstance(argument, Parameter):
+            return argument
+        if isinstance(argument, Deferred) and not argument.from_parameters:
+            raise argument.error
+        cause = f" by {argument.origin}" if isinstance(argument, Deferred) else ""
+        raise self.unsupported(
+            f"its {name} is computed in forward{cause}, but must be a stored parameter. Remedy: "
+            "compute it once and store it, for example with "
+            "torch.nn.utils.parametrize.remove_parametrizations"
+        )
+
+    def optional_parameter(self, name: str) -> Parameter | None:
+        """A parameter or None."""
+        return None if self.arguments[name] is None else self.parameter(name)
+
+    def params(self, *names: str) -> dict[str, Parameter]:
+        """Those of the named parameters that are not None, by role."""
+        found = {name: self.optional_parameter(name) for name in names}
+        return {name: parameter for name, parameter in found.items() if parameter is not None}
+
+    def pair(self, name: str) -> tuple[int, int]:
+        """A list of one or two integers."""
+        values = self.arguments[name]
+        if not all(isinstance(value, int) for value in values):
+            raise self.unsupported(f"argument '{name}' depends on the batch size: {list(values)}")
+        return (values[0], values[0]) if len(values) == 1 else (values[0], values[1])
+
+
+Translation: TypeAlias = Callable[[AtenCall], Result]
+TRANSLATIONS: dict[str, Translation] = {}
+"""Operator name with overload, for example ``aten.relu.default``, to its translation."""
+
+
+def translates(*operators: str) -> Callable[[Translation], Translation]:
+    """Registers a translation.
+
+    Example:
+        >>> @translates("aten.my_identity.default")
+        ... def my_identity(call: AtenCall) -> Result:
+        ...     return Same("self")
+        >>> del TRANSLATIONS["aten.my_identity.default"]
+    """
+
+    def register(translation: Translation) -> Translation:
+        for operator in operators:
+            TRANSLATIONS[operator] = translation
+        return translation
+
+    return register
+
+
+def format_shape(shape: Shape) -> str:
+    """For messages: [N, 3, 32, 32]."""
+    return "[" + ", ".join("N" if size is None else str(size) for size in shape) + "]"
+
+
+def _describe(argument: object) -> str:
+    if isinstance(argument, Parameter):
+        return f"the parameter '{argument.name}'"
+    return f"the constant {argument!r}"
+
+
+def symmetric_pads(pads: tuple[int, int]) -> ir.Pads:
+    """Top, left, bottom, right from vertical and horizontal."""
+    return (pads[0], pads[1], pads[0], pads[1])
