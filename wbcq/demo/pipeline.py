@@ -182,15 +182,18 @@ def _train(
         reporter.note(f"going on from {checkpoint}")
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with reporter.stage(f"Training {config.arch}") as stage:
-        shown = ""
+        total = 0
+        note = ""
 
-        def on_step(done: int, total: int) -> None:
-            stage(done, total, shown)
+        def on_step(done: int, steps: int) -> None:
+            nonlocal total
+            total = steps
+            stage(done, steps, note)
 
         def on_epoch(index: int, epoch: Epoch) -> None:
-            nonlocal shown
-            shown = f"epoch {index + 1}: validation {100 * epoch.val_accuracy:.1f} %"
-            stage(1, 1, shown) if index + 1 == config.epochs else None
+            nonlocal note
+            note = f"epoch {index + 1}: validation {100 * epoch.val_accuracy:.1f} %"
+            stage(total * (index + 1) // config.epochs, total, note)
 
         result = train_classifier(
             model,

@@ -160,7 +160,7 @@ def contact_sheet(
             axis.set_axis_off()
             if r == 0 and k < len(columns):
                 axis.set_title(columns[k], fontsize=10, pad=3)
-    _save(figure, path, dpi=dpi)
+    _save(figure, path, dpi=dpi, tight=False)
 
 
 def _figure(width: float, height: float, layout: Any = "constrained") -> Figure:
@@ -170,6 +170,8 @@ def _figure(width: float, height: float, layout: Any = "constrained") -> Figure:
     return Figure(figsize=(width, height), layout=layout)
 
 
-def _save(figure: Figure, path: str | Path, dpi: int = 150) -> None:
+def _save(figure: Figure, path: str | Path, dpi: int = 150, tight: bool = True) -> None:
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=dpi)
+        # Constrained layout clips the titles of pictures with a fixed aspect.
+        box = "tight" if tight else None
+        figure.savefig(temporary, dpi=dpi, bbox_inches=box, pad_inches=0.08)
