@@ -2,7 +2,7 @@
 
 ``torch.export`` traces the module in evaluation mode with a free batch size and without
 decompositions, so the trace still has one ATen call per layer. Each call is translated by a
-function in :mod:`wbcq.graph.aten`. Only this module and :mod:`wbcq.graph.translate` know how torch
+function in :mod:`wbcq.graph.translations`. Only this module and :mod:`wbcq.graph.translate` know how torch
 represents a trace.
 """
 

@@ -19,7 +19,7 @@ from torch import Tensor, fx, nn
 from torch.export.graph_signature import InputKind
 
 from wbcq.errors import CaptureError, UnsupportedOperatorError
-from wbcq.graph import aten
+from wbcq.graph import translations
 from wbcq.graph.export_errors import is_user_code
 from wbcq.graph.ir import Flatten, Graph, Node, Op, SourceLocation, Value
 
@@ -31,17 +31,15 @@ _NO_REGION = (
     "a block such as torch.autocast or torch.enable_grad, or a torch.cond, is not supported inside "
     "forward. Remedy: move it out of the model"
 )
-_NO_TRANSLATION = (
-    "operator not supported. Remedy: replace the layer, or add a translation to wbcq/graph/aten"
-)
+_NO_TRANSLATION = "operator not supported. Remedy: replace the layer, or add a translation to wbcq/graph/translations"
 
 
 @dataclass(eq=False)
 class _Storage:
     """Memory: what it holds now."""
 
-    content: str | aten.Deferred
-    shape: aten.Shape
+    content: str | translations.Deferred
+    shape: translations.Shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +47,7 @@ class _Binding:
     """A tensor of the trace: memory, seen in a shape. ``name`` is for the Flatten it may need."""
 
     storage: _Storage
-    shape: aten.Shape
+    shape: translations.Shape
     name: str
     source: SourceLocation
 
@@ -76,7 +74,7 @@ class Translator:
         self._params: dict[str, npt.NDArray[np.float32]] = {}
         self._flattened: dict[str, str] = {}
         self._storages: dict[int, _Storage] = {}
-        self._bound: dict[fx.Node, _Binding | aten.Parameter | aten.Deferred] = {}
+        self._bound: dict[fx.Node, _Binding | translations.Parameter | translations.Deferred] = {}
 
     def graph(self) -> Graph:
         """The graph.
@@ -118,7 +116,7 @@ class Translator:
 
     def _bind_parameter(self, node: fx.Node, target: str) -> None:
         shape = tuple(int(size) for size in node.meta["val"].shape)
-        self._bound[node] = aten.Parameter(self._canonical[target], shape)
+        self._bound[node] = translations.Parameter(self._canonical[target], shape)
 
     def _bind_input(self, node: fx.Node) -> str:
         val = node.meta["val"]
@@ -136,7 +134,7 @@ class Translator:
         results: Any = node.args[0]
         for index, result in enumerate(results):
             bound = self._bound.get(result) if isinstance(result, fx.Node) else None
-            if isinstance(bound, aten.Deferred):
+            if isinstance(bound, translations.Deferred):
                 raise bound.error
             if isinstance(bound, _Binding):
                 yield self._materialize(bound)
@@ -155,7 +153,7 @@ class Translator:
         if not _has_tensor(val) and not (is_aten and written):
             return
         shape = self._shape(val) if isinstance(val, Tensor) else None
-        call = aten.AtenCall(
+        call = translations.AtenCall(
             operator_name,
             {key: self._argument(argument) for key, argument in arguments.items()},
             shape or (),
@@ -163,15 +161,15 @@ class Translator:
         )
         try:
             functional, in_place = _functional_name(operator_name)
-            translation = aten.TRANSLATIONS.get(functional)
+            translation = translations.TRANSLATIONS.get(functional)
             if not is_aten and written:
                 raise call.unsupported(_NO_REGION)
             if translation is None or not isinstance(val, Tensor) or bool(written) != in_place:
                 raise call.unsupported(_NO_TRANSLATION)
             result = translation(call)
-            if isinstance(result, aten.Same):
+            if isinstance(result, translations.Same):
                 argument = call.arguments[result.argument]
-                if isinstance(argument, aten.Parameter):
+                if isinstance(argument, translations.Parameter):
                     self._bound[node] = argument
                     return
             if shape is None:
@@ -188,12 +186,17 @@ class Translator:
                 self._invalidate(arguments[key], deferred)
 
     def _apply(
-        self, node: fx.Node, call: aten.AtenCall, result: aten.Result, *, in_place: bool
+        self,
+        node: fx.Node,
+        call: translations.AtenCall,
+        result: translations.Result,
+        *,
+        in_place: bool,
     ) -> _Binding:
         memory, shape = _memory(node.meta["val"]), call.output_shape
         name = self._node_name(node, call.source)
         storage = self._storages.get(memory)
-        if isinstance(result, aten.Emit):
+        if isinstance(result, translations.Emit):
             emitted = _Storage(self._emit(name, call, result), result.shape or shape)
             if storage is not None and in_place:
                 storage.content, storage.shape = emitted.content, emitted.shape
@@ -201,16 +204,16 @@ class Translator:
                 storage = self._storages[memory] = emitted
             return _Binding(storage, shape, name, call.source)
         seen: _Binding = call.tensor(result.argument, ranks=None).handle
-        if isinstance(result, aten.Same) and result.never_copies:
+        if isinstance(result, translations.Same) and result.never_copies:
             storage = self._storages[memory] = seen.storage
         if storage is None:  # The result is a copy.
             storage = _Storage(seen.storage.content, seen.storage.shape)
             self._storages[memory] = storage
-        if isinstance(result, aten.Same):
+        if isinstance(result, translations.Same):
             return _Binding(storage, seen.shape, seen.name, seen.source)
         return _Binding(storage, shape, name, call.source)
 
-    def _emit(self, name: str, call: aten.AtenCall, result: aten.Emit) -> str:
+    def _emit(self, name: str, call: translations.AtenCall, result: translations.Emit) -> str:
         inputs = tuple(self._materialize(x.handle) for x in result.inputs)
         for role, parameter in result.params.items():
             self._load(call, role, parameter.name)
@@ -224,7 +227,7 @@ class Translator:
         name: str,
         op: Op,
         inputs: tuple[str, ...],
-        shape: aten.Shape,
+        shape: translations.Shape,
         params: dict[str, str],
         source: SourceLocation,
     ) -> str:
@@ -236,14 +239,14 @@ class Translator:
     def _materialize(self, binding: _Binding) -> str:
         """The name of a value that has the binding's content and shape; emits Flatten if needed."""
         content, shape = binding.storage.content, binding.storage.shape
-        if isinstance(content, aten.Deferred):
+        if isinstance(content, translations.Deferred):
             raise content.error
         if shape == binding.shape:
             return content
         if len(binding.shape) != 2:
             raise UnsupportedOperatorError(
-                f"{binding.name} in {binding.source}: a reshape from {aten.format_shape(shape)} to "
-                f"{aten.format_shape(binding.shape)} is not supported, only x.flatten(1)"
+                f"{binding.name} in {binding.source}: a reshape from {translations.format_shape(shape)} to "
+                f"{translations.format_shape(binding.shape)} is not supported, only x.flatten(1)"
             )
         if content not in self._flattened:
             self._flattened[content] = self._append(
@@ -251,7 +254,7 @@ class Translator:
             )
         return self._flattened[content]
 
-    def _load(self, call: aten.AtenCall, role: str, name: str) -> None:
+    def _load(self, call: translations.AtenCall, role: str, name: str) -> None:
         if name in self._params:
             return
         tensor = self._tensors[name]
@@ -261,7 +264,7 @@ class Translator:
             )
         self._params[name] = np.array(tensor.detach().cpu().numpy(), order="C")
 
-    def _invalidate(self, argument: Any, deferred: aten.Deferred) -> None:
+    def _invalidate(self, argument: Any, deferred: translations.Deferred) -> None:
         """Marks memory that an untranslated call may have written: whoever reads it is in error."""
         if isinstance(argument, (list, tuple)):
             for item in argument:
@@ -281,11 +284,11 @@ class Translator:
         bound = self._bound.get(argument)
         if not isinstance(bound, _Binding):
             return argument.meta.get("val") if bound is None else bound
-        if isinstance(bound.storage.content, aten.Deferred):
+        if isinstance(bound.storage.content, translations.Deferred):
             return bound.storage.content
-        return aten.Tensor(bound.shape, bound)
+        return translations.Tensor(bound.shape, bound)
 
-    def _shape(self, val: Tensor) -> aten.Shape | None:
+    def _shape(self, val: Tensor) -> translations.Shape | None:
         """None if the first dimension is not the batch, or another depends on it."""
         sizes = list(val.shape)
         if not sizes or str(sizes[0]) != self._batch:
@@ -350,17 +353,23 @@ def _functional_name(name: str) -> tuple[str, bool]:
     return f"{packet.removesuffix('_')}.{overload}", in_place
 
 
-def _defer(call: aten.AtenCall, error: UnsupportedOperatorError) -> aten.Deferred:
+def _defer(call: translations.AtenCall, error: UnsupportedOperatorError) -> translations.Deferred:
     """The first cause: an argument's own error, or this one."""
     arguments: list[Any] = []
     for argument in call.arguments.values():
         arguments.extend(argument if isinstance(argument, list) else [argument])
-    causes = [a for a in arguments if isinstance(a, aten.Deferred) and not a.from_parameters]
+    causes = [
+        a for a in arguments if isinstance(a, translations.Deferred) and not a.from_parameters
+    ]
     if causes:
         return causes[0]
-    tensors = [a for a in arguments if isinstance(a, (aten.Tensor, aten.Parameter, aten.Deferred))]
-    from_parameters = bool(tensors) and not any(isinstance(a, aten.Tensor) for a in tensors)
-    return aten.Deferred(error, f"{call.operator} in {call.source}", from_parameters)
+    tensors = [
+        a
+        for a in arguments
+        if isinstance(a, (translations.Tensor, translations.Parameter, translations.Deferred))
+    ]
+    from_parameters = bool(tensors) and not any(isinstance(a, translations.Tensor) for a in tensors)
+    return translations.Deferred(error, f"{call.operator} in {call.source}", from_parameters)
 
 
 def _memory(val: Tensor) -> int:

@@ -40,7 +40,7 @@ def test_unsupported_operator_names_operator_module_and_line() -> None:
     message = str(caught.value)
     assert "aten.gelu.default in block.1" in message
     assert line_of(_Unsupported, "self.block(x)") in message
-    assert "wbcq/graph/aten" in message
+    assert "wbcq/graph/translations" in message
 
 
 class _Branch(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wbcq.graph import ir
-from wbcq.graph.aten.call import AtenCall, Emit, Result, symmetric_pads, translates
+from wbcq.graph.translations.call import AtenCall, Emit, Result, symmetric_pads, translates
 
 
 @translates("aten.max_pool2d.default")

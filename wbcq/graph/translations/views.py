@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wbcq.graph.aten.call import AtenCall, Result, Same, View, translates
+from wbcq.graph.translations.call import AtenCall, Result, Same, View, translates
 
 
 @translates("aten.dropout.default", "aten.feature_dropout.default", "aten.alpha_dropout.default")

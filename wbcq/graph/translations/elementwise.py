@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from wbcq.graph import ir
-from wbcq.graph.aten.call import AtenCall, Emit, Result, Same, format_shape, translates
+from wbcq.graph.translations.call import AtenCall, Emit, Result, Same, format_shape, translates
 
 
 def _clamp(call: AtenCall, low: float | None, high: float | None) -> Result:

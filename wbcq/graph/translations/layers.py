@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wbcq.graph import ir
-from wbcq.graph.aten.call import AtenCall, Emit, Result, symmetric_pads, translates
+from wbcq.graph.translations.call import AtenCall, Emit, Result, symmetric_pads, translates
 
 
 def _same_pads(call: AtenCall, kernel: Sequence[int]) -> ir.Pads:

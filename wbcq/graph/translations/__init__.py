@@ -4,7 +4,7 @@ A translation is one function, registered under the operator's name without the 
 of its in-place form (in-place updates are replayed by :mod:`wbcq.graph.translate`). It reads the
 call's arguments by their schema names and says what the call is: one node, the same tensor, or a
 view of it. To refuse a call it raises ``call.unsupported(reason)``, which adds operator, module and
-line. For example, in :mod:`wbcq.graph.aten.elementwise`::
+line. For example, in :mod:`wbcq.graph.translations.elementwise`::
 
     @translates("aten.relu.default")
     def _relu(call: AtenCall) -> Result:
@@ -13,8 +13,8 @@ line. For example, in :mod:`wbcq.graph.aten.elementwise`::
 
 from __future__ import annotations
 
-from wbcq.graph.aten import elementwise, layers, pooling, views
-from wbcq.graph.aten.call import (
+from wbcq.graph.translations import elementwise, layers, pooling, views
+from wbcq.graph.translations.call import (
     TRANSLATIONS,
     AtenCall,
     Deferred,
