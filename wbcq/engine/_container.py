@@ -91,7 +91,11 @@ def _check_header(data: bytes) -> None:
     if header_bytes != layout.HEADER_BYTES:
         fail(f"header_bytes is {header_bytes}, must be {layout.HEADER_BYTES}")
     if file_bytes != len(data):
-        why = "it is truncated, copy it again" if file_bytes > len(data) else "something was added"
+        why = (
+            "it is truncated, copy it again"
+            if file_bytes > len(data)
+            else "something was appended to it"
+        )
         fail(f"the file has {len(data)} bytes, its header says {file_bytes}: {why}")
     if features:
         bit = (features & -features).bit_length() - 1

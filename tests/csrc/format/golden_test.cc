@@ -1,0 +1,48 @@
+// Golden files of every version must always load. tests/wbcq/engine/golden.py made them.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "format/crc32.h"
+#include "format/reader.h"
+
+namespace wbcq::format {
+namespace {
+
+std::string golden_path(const char* name) {
+  const std::filesystem::path here = std::filesystem::path(__FILE__).parent_path();
+  return (here / "../../data" / name).lexically_normal().string();
+}
+
+TEST(Golden, Version1_0) {
+  Result<ModelFile> result = ModelFile::open(golden_path("golden_v1_0.wbcq"));
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  const ModelFile& file = result.value();
+  EXPECT_EQ(file.header().major, 1);
+  EXPECT_EQ(file.header().minor, 0);
+  EXPECT_EQ(file.tensors().size(), 15u);
+  EXPECT_EQ(file.ops().size(), 13u);
+  EXPECT_EQ(file.inputs().size(), 2u);
+  EXPECT_EQ(file.outputs().size(), 3u);
+  EXPECT_NE(file.metadata().find("\"Lymphozyt \xc3\xa4\""), std::string_view::npos);
+
+  const OpRecord& stem = file.ops()[2];
+  EXPECT_EQ(file.string(stem.name), "stem.conv");
+  const int32_t attrs[] = {3, 2, 2, 2, 1, 0, 2, 1, 1, 2, 1, 0, 250, 0, 0, 0};
+  EXPECT_TRUE(std::equal(std::begin(attrs), std::end(attrs), stem.attrs));
+  const TensorRecord& q0 = file.tensors()[file.op_inputs(stem)[0]];
+  EXPECT_EQ(file.string(q0.name), "q0");
+  EXPECT_EQ(q0.scale, 0.02f);
+  EXPECT_EQ(q0.zero_point, 120);
+  ASSERT_EQ(file.op_blobs(stem).size(), 3u);
+  EXPECT_EQ(file.blob_values<int8_t>(file.op_blobs(stem)[0]).size(), 8u * 3 * 2 * 3);
+  EXPECT_EQ(file.blob_values<float>(file.op_blobs(stem)[2])[7], 0.0055f);
+
+  const OpRecord& block = file.ops()[5];
+  ASSERT_EQ(file.op_inputs(block).size(), 2u);
+  EXPECT_EQ(file.string(file.tensors()[file.op_inputs(block)[1]].name), "side");
+  EXPECT_EQ(crc32(file.data_section()), 0x71473a59u);
+}
+
+}  // namespace
+}  // namespace wbcq::format
