@@ -19,6 +19,8 @@ from wbcq.version import __version__
 
 __all__ = ["comparison_table", "conditions", "recall_table", "write_outputs"]
 
+BUSY = 1.5
+
 
 def comparison_table(result: DemoResult) -> Table:
     """One row per variant, in the form of the usual tables on quantization."""
@@ -115,12 +117,17 @@ def conditions(result: DemoResult) -> str:
     """What the figures were measured on."""
     pictures = result.pictures
     counts = f"{len(pictures.train)} / {len(pictures.val)} / {len(pictures.test)}"
+    busy = (
+        f" The machine was busy (load {result.load:.1f} per core), so times are too long."
+        if result.load > BUSY
+        else ""
+    )
     return (
         f"{pictures.description}; {counts} pictures for training / validation / test, "
         f"{result.config.size}x{result.config.size}; {_many(result.config.epochs, 'epoch')}, the "
         f"best on validation is epoch {result.training.best_epoch + 1}. Times with "
         f"{_many(result.threads, 'thread')}, the smallest median of five turns: FP32 is eager "
-        f"PyTorch in its faster layout, INT8 is wbcq's engine ({result.isa})."
+        f"PyTorch in its faster layout, INT8 is wbcq's engine ({result.isa}).{busy}"
     )
 
 
@@ -147,7 +154,11 @@ def _record(result: DemoResult) -> dict[str, Any]:
     return {
         "wbcq": __version__,
         "torch": str(torch.__version__),
-        "machine": {"processor": platform.machine(), "isa": result.isa},
+        "machine": {
+            "processor": platform.machine(),
+            "isa": result.isa,
+            "load_per_core": round(result.load, 2),
+        },
         "data": result.pictures.description,
         "pictures": {
             "train": len(result.pictures.train),
@@ -196,6 +207,6 @@ def _flips_csv(result: DemoResult) -> str:
 def _examples(result: DemoResult) -> dict[str, list[Any]]:
     test = result.pictures.test
     return {
-        name: [test.picture(int(i)) for i in np.flatnonzero(test.labels == label)[:8]]
+        name: [test.picture(int(i)) for i in np.flatnonzero(test.labels == label)[:6]]
         for label, name in enumerate(test.classes)
     }

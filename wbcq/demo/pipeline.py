@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -123,6 +124,8 @@ class DemoResult:
         variants: FP32 first.
         threads: Of training and timing.
         isa: Instruction set of the integer kernels.
+        load: Programs that wanted a core when timing began, per core; above about 1.5, times are
+            too long, those of the slower variants most.
     """
 
     config: DemoConfig
@@ -131,6 +134,7 @@ class DemoResult:
     variants: tuple[Variant, ...]
     threads: int
     isa: str
+    load: float
 
 
 def run_demo(config: DemoConfig, reporter: Reporter) -> DemoResult:
@@ -165,9 +169,10 @@ def run_demo(config: DemoConfig, reporter: Reporter) -> DemoResult:
         config.out.mkdir(parents=True, exist_ok=True)
         training = _train(model, pictures, config, reporter)
         quantized = _quantize(model, pictures, config, threads, reporter)
+        load = _load()
         variants = _compare(model, quantized, pictures.test, config, reporter)
     isa = next(iter(quantized.values())).isa
-    return DemoResult(config, pictures, training, variants, threads, isa)
+    return DemoResult(config, pictures, training, variants, threads, isa, load)
 
 
 def _train(
@@ -325,6 +330,14 @@ def _training_precision() -> Any:
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
     return "bf16" if native else "fp32"
+
+
+def _load() -> float:
+    """The last minute's load average per core; 0 where the system does not tell."""
+    try:
+        return os.getloadavg()[0] / (os.cpu_count() or 1)
+    except (AttributeError, OSError):
+        return 0.0
 
 
 def _fingerprint(pictures: DemoPictures, config: DemoConfig, train_config: TrainConfig) -> str:
