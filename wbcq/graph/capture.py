@@ -2,8 +2,8 @@
 
 ``torch.export`` traces the module in evaluation mode with a free batch size and without
 decompositions, so the trace still has one ATen call per layer. Each call is translated by a
-function in :mod:`wbcq.graph.translations`. Only this module and :mod:`wbcq.graph.translate` know how torch
-represents a trace.
+function in :mod:`wbcq.graph.translations`. Only this module and :mod:`wbcq.graph.translate` know
+how torch represents a trace.
 """
 
 from __future__ import annotations

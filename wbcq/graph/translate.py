@@ -31,7 +31,10 @@ _NO_REGION = (
     "a block such as torch.autocast or torch.enable_grad, or a torch.cond, is not supported inside "
     "forward. Remedy: move it out of the model"
 )
-_NO_TRANSLATION = "operator not supported. Remedy: replace the layer, or add a translation to wbcq/graph/translations"
+_NO_TRANSLATION = (
+    "operator not supported. Remedy: replace the layer, or add a translation to "
+    "wbcq/graph/translations"
+)
 
 
 @dataclass(eq=False)
@@ -244,9 +247,10 @@ class Translator:
         if shape == binding.shape:
             return content
         if len(binding.shape) != 2:
+            before, after = map(translations.format_shape, (shape, binding.shape))
             raise UnsupportedOperatorError(
-                f"{binding.name} in {binding.source}: a reshape from {translations.format_shape(shape)} to "
-                f"{translations.format_shape(binding.shape)} is not supported, only x.flatten(1)"
+                f"{binding.name} in {binding.source}: a reshape from {before} to {after} is not "
+                "supported, only x.flatten(1)"
             )
         if content not in self._flattened:
             self._flattened[content] = self._append(
