@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-
 from resnet18_shapes import ConvShape, conv_program
+
 from wbcq import _core
 from wbcq.engine.program_file import program_bytes
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
 from conv_engines import ours, pytorch
 from interleave import Timing, interleave
 from resnet18_shapes import RESNET18
+
 from wbcq import _core
 
 
@@ -84,7 +84,9 @@ def whole(batches: tuple[int, ...], thread_counts: tuple[int, ...], rounds: int)
     fx = pytorch_int8(model, images)
     data = wbcq.quantize(model, [images], progress=False).to_bytes()
     print("\n### Whole network, 224x224, ms: median (min..max)\n")
-    print("| batch | threads | wbcq INT8 | PyTorch INT8 (FX, x86) | PyTorch FP32 | faster than INT8 |")
+    print(
+        "| batch | threads | wbcq INT8 | PyTorch INT8 (FX, x86) | PyTorch FP32 | faster than INT8 |"
+    )
     print("|---|---|---|---|---|---|")
     for batch in batches:
         for threads in thread_counts:

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-
 from conv_engines import ours, pytorch
 from resnet18_shapes import RESNET18, ConvShape
+
 from wbcq import _core
 
 THREADS = (1, 2)

@@ -109,8 +109,10 @@ SUITES: dict[str, Callable[[], None]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("suites", nargs="*", choices=[[], *SUITES], metavar="SUITE")
+    parser.add_argument("suites", nargs="*", metavar="SUITE", help=", ".join(SUITES))
     chosen = parser.parse_args(arguments).suites or list(SUITES)
+    if unknown := [name for name in chosen if name not in SUITES]:
+        parser.error(f"unknown suite {unknown[0]!r}: choose from {', '.join(SUITES)}")
     failures: dict[str, str] = {}
     seconds: dict[str, float] = {}
     for name in chosen:

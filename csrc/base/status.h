@@ -35,8 +35,8 @@ class [[nodiscard]] Status {
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}               // NOLINT: implicit by design
-  Result(Status status) : status_(std::move(status)) {}       // NOLINT: implicit by design
+  Result(T value) : value_(std::move(value)) {}          // NOLINT: implicit by design
+  Result(Status status) : status_(std::move(status)) {}  // NOLINT: implicit by design
   bool ok() const { return value_.has_value(); }
   const Status& status() const { return status_; }
   T& value() & { return *value_; }
@@ -49,10 +49,10 @@ class [[nodiscard]] Result {
 };
 
 // Returns from the enclosing function when the expression is not ok.
-#define WBCQ_RETURN_IF_ERROR(expr)                      \
-  do {                                                  \
-    ::wbcq::Status wbcq_status_ = (expr);               \
-    if (!wbcq_status_.ok()) return wbcq_status_;        \
+#define WBCQ_RETURN_IF_ERROR(expr)               \
+  do {                                           \
+    ::wbcq::Status wbcq_status_ = (expr);        \
+    if (!wbcq_status_.ok()) return wbcq_status_; \
   } while (0)
 
 }  // namespace wbcq
