@@ -26,7 +26,7 @@ def ours(shape: ConvShape, *, isa: str, threads: int, batch: int = 1) -> Callabl
 
 
 def pytorch(shape: ConvShape, *, engine: str = "x86", batch: int = 1) -> Callable[[], object]:
-    """``torch.ops.quantized.conv2d_relu`` , channels last; threads are torch's own setting."""
+    """``torch.ops.quantized.conv2d_relu``, channels last; threads are torch's own setting."""
     torch.backends.quantized.engine = engine
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(
