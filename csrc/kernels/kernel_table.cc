@@ -15,6 +15,10 @@ namespace wbcq {
 #include "kernels/elementwise/kernels.inc"
 #define WBCQ_CONVERT_KERNELS(isa, object) extern const ConvertKernels object;
 #include "kernels/convert/kernels.inc"
+#define WBCQ_LOOKUP_KERNELS(isa, object) extern const LookupKernels object;
+#include "kernels/lookup/kernels.inc"
+#define WBCQ_RESIZE_KERNELS(isa, object) extern const ResizeKernels object;
+#include "kernels/resize/kernels.inc"
 #define WBCQ_GEMM_F32_KERNEL(isa, object) extern const GemmF32Kernel object;
 #include "kernels/gemm_f32/kernels.inc"
 #define WBCQ_DWCONV_F32_KERNEL(isa, object) extern const DwconvF32Kernel object;
@@ -71,6 +75,10 @@ Tables build_tables() {
 #include "kernels/elementwise/kernels.inc"
 #define WBCQ_CONVERT_KERNELS(isa, object) own[index_of(Isa::k##isa)].convert = &object;
 #include "kernels/convert/kernels.inc"
+#define WBCQ_LOOKUP_KERNELS(isa, object) own[index_of(Isa::k##isa)].lookup = &object;
+#include "kernels/lookup/kernels.inc"
+#define WBCQ_RESIZE_KERNELS(isa, object) own[index_of(Isa::k##isa)].resize = &object;
+#include "kernels/resize/kernels.inc"
 #define WBCQ_GEMM_F32_KERNEL(isa, object) own[index_of(Isa::k##isa)].gemm_f32 = &object;
 #include "kernels/gemm_f32/kernels.inc"
 #define WBCQ_DWCONV_F32_KERNEL(isa, object) own[index_of(Isa::k##isa)].dwconv_f32 = &object;
@@ -86,6 +94,8 @@ Tables build_tables() {
     if (table.pool != nullptr) best.pool = table.pool;
     if (table.elementwise != nullptr) best.elementwise = table.elementwise;
     if (table.convert != nullptr) best.convert = table.convert;
+    if (table.lookup != nullptr) best.lookup = table.lookup;
+    if (table.resize != nullptr) best.resize = table.resize;
     if (table.gemm_f32 != nullptr) best.gemm_f32 = table.gemm_f32;
     if (table.dwconv_f32 != nullptr) best.dwconv_f32 = table.dwconv_f32;
     best.dwconv = dwconv[index_of(isa)] = dwconv_kernels_up_to(isa);

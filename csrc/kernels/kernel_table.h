@@ -11,7 +11,9 @@
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/gemm_f32/gemm_f32.h"
+#include "kernels/lookup/lookup.h"
 #include "kernels/pool/pool.h"
+#include "kernels/resize/resize.h"
 
 namespace wbcq {
 
@@ -22,6 +24,8 @@ struct KernelTable {
   const PoolKernels* pool;
   const ElementwiseKernels* elementwise;
   const ConvertKernels* convert;
+  const LookupKernels* lookup;
+  const ResizeKernels* resize;
   const GemmF32Kernel* gemm_f32;
   const DwconvF32Kernel* dwconv_f32;
   // Those of lower ISAs as well, the fastest first; see find_dwconv().

@@ -27,7 +27,8 @@ class AddOp final : public Op {
   void run_rows(const OpBuffers& buffers, size_t first, size_t last, std::byte*) const {
     const size_t offset = first * output_.layout.row_stride;
     AddU8 args = {};
-    args.size = (last - first) * output_.layout.row_stride;
+    args.pixels = 1;
+    args.channels = (last - first) * output_.layout.row_stride;
     args.a = reinterpret_cast<const uint8_t*>(buffers.inputs[0]) + offset;
     args.b = reinterpret_cast<const uint8_t*>(buffers.inputs[1]) + offset;
     args.out = reinterpret_cast<uint8_t*>(buffers.outputs[0]) + offset;

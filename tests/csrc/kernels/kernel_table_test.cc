@@ -26,6 +26,8 @@ TEST(KernelTableTest, EverySupportedIsaHasACompleteTable) {
     EXPECT_NE(table->pool, nullptr);
     EXPECT_NE(table->elementwise, nullptr);
     EXPECT_NE(table->convert, nullptr);
+    EXPECT_NE(table->lookup, nullptr);
+    EXPECT_NE(table->resize, nullptr);
     EXPECT_EQ(table, kernel_table(isa));
   }
 }
