@@ -10,7 +10,8 @@ constexpr size_t kLanes = 32;
 // VPSHUFB looks up 16 entries and gives 0 for an index whose highest bit is set. With index - 16 r,
 // row r of the table answers for the indices of the rows r to r + 7, and no other; the rows that
 // answer are XORed. So row[r] = table[r] ^ table[r - 1] ^ row[r - 8]: the XOR of the last eight, or
-// of all from the first, is the entry of the table.
+// of all from the first, is the entry of the table. From row 9 on the subtraction saturates, lest
+// an index below 128 wrap round and be answered again.
 struct Table {
   explicit Table(const uint8_t* table) {
     for (size_t r = 0; r < 16; ++r) {
@@ -23,7 +24,7 @@ struct Table {
     const __m256i rows_apart = _mm256_set1_epi8(16);
     __m256i bytes = _mm256_shuffle_epi8(row[0], index);
     for (size_t r = 1; r < 16; ++r) {
-      index = _mm256_sub_epi8(index, rows_apart);
+      index = r <= 8 ? _mm256_sub_epi8(index, rows_apart) : _mm256_subs_epi8(index, rows_apart);
       bytes = _mm256_xor_si256(bytes, _mm256_shuffle_epi8(row[r], index));
     }
     return bytes;

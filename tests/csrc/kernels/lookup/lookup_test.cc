@@ -69,17 +69,13 @@ class LookupTest : public ::testing::TestWithParam<Candidate> {
   }
 };
 
-// Every index at every position of a vector, with a table in which every entry is different and one
-// in which every entry has its highest bit set.
+// Every index at every position of a vector, with tables without structure.
 TEST_P(LookupTest, EveryIndex) {
+  Random random;
   for (size_t shift = 0; shift < 64; ++shift) {
-    size_t entry = 0;
     size_t value = shift;
     ASSERT_NO_FATAL_FAILURE(check(
-        1, 320, 320, 320, false, [&] { return static_cast<uint8_t>(entry++ * 167 + 13); },
-        [&] { return static_cast<uint8_t>(value++); }));
-    ASSERT_NO_FATAL_FAILURE(check(
-        1, 320, 320, 320, false, [&] { return static_cast<uint8_t>(entry++ | 0x80); },
+        1, 320, 320, 320, false, [&] { return static_cast<uint8_t>(random.uniform(0, 255)); },
         [&] { return static_cast<uint8_t>(value++); }));
   }
 }
