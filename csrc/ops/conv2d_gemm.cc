@@ -76,6 +76,12 @@ class ConvGemmOp final : public Op {
                             int32_t* zero_point) const;
   void expand(size_t block, const GemmSchedule& schedule, Range tiles, const uint8_t* origin,
               const uint8_t** lhs) const;
+  // What the kernels of panel `p` should bring into L2 for those who come after them.
+  struct Prefetch {
+    const std::byte* begin = nullptr;
+    const std::byte* end = nullptr;
+  };
+  Prefetch next_panel(const GemmSchedule& schedule, Range panels, size_t p, bool first_block) const;
 
   const GemmKernel& kernel_;
   const Tensor& input_;
@@ -218,6 +224,16 @@ void ConvGemmOp::expand(size_t block, const GemmSchedule& schedule, Range tiles,
   }
 }
 
+// In the first block of tiles every panel comes from L3 or memory, later on those that L2 cannot
+// keep.
+ConvGemmOp::Prefetch ConvGemmOp::next_panel(const GemmSchedule& schedule, Range panels, size_t p,
+                                            bool first_block) const {
+  if (!first_block && schedule.weights_stay()) return {};
+  if (p + 1 == panels.end) return {};
+  const size_t end = p + 2 < panels_.size() ? panels_[p + 2].offset : packed_.size();
+  return {packed_.data() + panels_[p + 1].offset, packed_.data() + end};
+}
+
 void ConvGemmOp::run_unit(const GemmSchedule& schedule, size_t unit, const OpBuffers& buffers,
                           const uint8_t** lhs) const {
   const auto* origin = reinterpret_cast<const uint8_t*>(buffers.inputs[0]) + input_.layout.origin;
@@ -253,6 +269,8 @@ void ConvGemmOp::run_unit(const GemmSchedule& schedule, size_t unit, const OpBuf
       args.panel = packed_.data() + panel.offset;
       args.cols = panel.columns;
       args.lhs = lhs;
+      Prefetch prefetch = next_panel(schedule, panels, p, tiles.begin == all_tiles.begin);
+      const size_t prefetch_bytes = taps_ * args.steps[0] * kGemmPrefetchBytes;
       for (size_t tile = tiles.begin; tile < tiles.end; ++tile) {
         const Range pixels = schedule.pixels(tile);
         args.rows = pixels.size();
@@ -260,6 +278,8 @@ void ConvGemmOp::run_unit(const GemmSchedule& schedule, size_t unit, const OpBuf
         if (residual != nullptr) {
           args.residual = residual + pixels.begin * args.residual_stride + panel.out_channel;
         }
+        args.prefetch = prefetch.begin < prefetch.end ? prefetch.begin : nullptr;
+        prefetch.begin += prefetch_bytes;
         run_tile(args);
         args.lhs += pointers_per_tile();
       }

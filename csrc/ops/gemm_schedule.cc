@@ -35,7 +35,8 @@ GemmSchedule::GemmSchedule(const GemmShape& shape, size_t threads)
   // memory once for each block, so blocks are as large as L2 allows.
   const size_t unit_weights = ceil_div(panels_, panel_parts_) * shape.panel_bytes;
   const size_t unit_tiles = ceil_div(tiles_, pixel_parts_);
-  const size_t budget = unit_weights <= kL2Weights ? kL2Pixels : 2 * kL2Pixels;
+  weights_stay_ = unit_weights <= kL2Weights;
+  const size_t budget = weights_stay_ ? kL2Pixels : 2 * kL2Pixels;
   const size_t fitting = std::max<size_t>(1, budget / (shape.mr * shape.pixel_bytes));
   const size_t blocks = ceil_div(unit_tiles, std::min(fitting, kMaxBlockTiles));
   block_tiles_ = ceil_div(unit_tiles, blocks);

@@ -32,6 +32,8 @@ class GemmSchedule {
   // Heights differ by at most one: 49 pixels and mr = 14 give 13 + 12 + 12 + 12.
   Range pixels(size_t tile) const { return split_evenly(pixels_, tiles_, tile); }
   size_t block_tiles() const { return block_tiles_; }
+  // Whether a unit's weights are still in L2 when its next block of tiles reads them again.
+  bool weights_stay() const { return weights_stay_; }
 
  private:
   size_t pixels_ = 0;
@@ -40,6 +42,7 @@ class GemmSchedule {
   size_t pixel_parts_ = 1;
   size_t panel_parts_ = 1;
   size_t block_tiles_ = 1;
+  bool weights_stay_ = true;
 };
 
 }  // namespace wbcq

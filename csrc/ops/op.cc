@@ -18,6 +18,8 @@ Result<std::unique_ptr<Op>> make_op(const OpSource& source) {
       return make_avg_pool2d(source);
     case format::OpKind::kAdd:
       return make_add(source);
+    default:
+      break;
   }
   return Status(StatusCode::kUnsupported,
                 format::cat("operator ", format::quoted_name(source.name), " has kind ",

@@ -47,7 +47,11 @@ struct GemmTile {
   int32_t zero_point;
   int32_t lo;
   int32_t hi;
+  const void* prefetch;
 };
+
+// Bytes of `prefetch` for each step of a tile.
+inline constexpr size_t kGemmPrefetchBytes = 64;
 
 using GemmTileFn = void (*)(const GemmTile& tile);
 

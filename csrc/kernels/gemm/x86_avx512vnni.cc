@@ -71,6 +71,10 @@ WBCQ_INLINE void accumulate(const GemmTile& tile, __m512i (&sum)[kRows][kVectors
   }
   const int8_t* weights = static_cast<const int8_t*>(tile.panel) + kHeaderBytes;
   const uint8_t* const* lhs = tile.lhs;
+  // Without a wish the loop prefetches one line again and again, which costs less than a branch.
+  const auto* prefetch =
+      static_cast<const char*>(tile.prefetch != nullptr ? tile.prefetch : tile.panel);
+  const size_t prefetch_bytes = tile.prefetch != nullptr ? kGemmPrefetchBytes : 0;
   for (size_t segment = 0; segment < tile.segments; ++segment, lhs += kRows) {
     const uint8_t* a[kRows];
 #pragma GCC unroll 16
@@ -83,6 +87,10 @@ WBCQ_INLINE void accumulate(const GemmTile& tile, __m512i (&sum)[kRows][kVectors
         dot_step<kRows, kVectors>(a, offset + c * kKr, weights + c * kStepBytes, acc[c]);
       }
       weights += kChains * kStepBytes;
+      if constexpr (kChains == 1) {
+        _mm_prefetch(prefetch, _MM_HINT_T1);
+        prefetch += prefetch_bytes;
+      }
     }
     if constexpr (kChains > 1) {
       for (; offset < bytes; offset += kKr, weights += kStepBytes) {
