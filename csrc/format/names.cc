@@ -119,6 +119,20 @@ std::string_view op_kind_name(uint32_t kind) {
       return "avg_pool2d";
     case OpKind::kAdd:
       return "add";
+    case OpKind::kLookup:
+      return "lookup";
+    case OpKind::kMul:
+      return "mul";
+    case OpKind::kResize:
+      return "resize";
+    case OpKind::kPad:
+      return "pad";
+    case OpKind::kUnary:
+      return "unary";
+    case OpKind::kBinary:
+      return "binary";
+    case OpKind::kSoftmax:
+      return "softmax";
   }
   return {};
 }
@@ -133,11 +147,9 @@ std::span<const AttrRule> attr_rules(uint32_t kind) {
       return kAvgPool2dRules;
     case OpKind::kAdd:
       return kAddRules;
-    case OpKind::kQuantize:
-    case OpKind::kDequantize:
-      break;
+    default:
+      return {};
   }
-  return {};
 }
 
 }  // namespace wbcq::format

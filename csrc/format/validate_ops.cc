@@ -153,6 +153,8 @@ Status validate_op(const ModelFile& file, const OpRecord& op, const std::string&
       return check_pool2d(file, op, label);
     case OpKind::kAdd:
       return check_add(file, op, label);
+    default:
+      break;
   }
   return invalid_file(label, ": unknown kind");
 }

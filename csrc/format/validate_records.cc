@@ -150,9 +150,9 @@ OperandCounts operand_counts(OpKind kind) {
     case OpKind::kDequantize:
     case OpKind::kMaxPool2d:
     case OpKind::kAvgPool2d:
-      break;
+    default:
+      return {1, 1, 0};
   }
-  return {1, 1, 0};
 }
 
 Status check_attrs(const OpRecord& op, const std::string& label) {

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wbcq.engine.numerics import conv_multiplier, inverse_scale, round_clamp, scale_ratio
+from wbcq.engine.operators import Pads
 from wbcq.engine.program import (
     Add,
     AvgPool2d,
@@ -21,7 +22,6 @@ from wbcq.engine.program import (
     Dequantize,
     MaxPool2d,
     Op,
-    Pads,
     Program,
     Quantize,
     Tensor,

@@ -1,4 +1,4 @@
-"""The integer program: what a model file holds, the C++ engine runs and the oracle defines.
+"""The program: what a model file holds, the C++ engine runs and the oracle defines.
 
 A :class:`Program` is the result of lowering a calibrated graph. It has no torch in it. Its records
 mirror ``csrc/format/format.h`` one to one; numerics are defined in ``docs/design/numerics.md``.
@@ -6,38 +6,64 @@ mirror ``csrc/format/format.h`` one to one; numerics are defined in ``docs/desig
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
+from wbcq.engine.operators import (
+    Add,
+    AvgPool2d,
+    Binary,
+    Conv2d,
+    Dequantize,
+    Lookup,
+    MaxPool2d,
+    Mul,
+    Op,
+    Pad,
+    Quantize,
+    Resize,
+    Softmax,
+    Unary,
+    op_inputs,
+    op_kind,
+)
 
 __all__ = [
     "BATCH",
     "Add",
     "AvgPool2d",
+    "Binary",
     "Conv2d",
     "Dequantize",
     "Io",
+    "Lookup",
     "MaxPool2d",
+    "Mul",
     "Op",
+    "Pad",
     "Program",
     "Quantize",
+    "Resize",
+    "Softmax",
     "Tensor",
+    "Unary",
     "op_inputs",
+    "op_is_float",
     "op_kind",
 ]
 
 BATCH = -1
 """The first dimension of every tensor: the number of pictures, known when a program runs."""
 
-Pads: TypeAlias = tuple[int, int, int, int]
-"""Top, left, bottom, right."""
-
 
 @dataclass(frozen=True)
 class Tensor:
     """An activation, logical layout N, H, W, C (a matrix N, K is N, 1, 1, K).
+
+    A view has no memory of its own: it is the channels ``channel_offset ..`` of its parent, which
+    is no view itself. Every operator can read and write one. Slicing channels is a view that is
+    read; a concatenation is a parent that no operator writes, whose views are written. Each channel
+    of a parent is written once, through whichever of them, before it is read through any.
 
     Attributes:
         name: Unique in its program.
@@ -45,6 +71,15 @@ class Tensor:
         height, width, channels: Each at least 1.
         scale: float32 value of one step; u8 only.
         zero_point: The quantized value of real 0, in 0..255; u8 only.
+        parent: Name of the tensor that this is a view of, or None. A view has its parent's dtype,
+            height, width, scale and zero point.
+        channel_offset: The view's first channel in its parent.
+
+    Example:
+        >>> parent = Tensor("concat", "u8", 7, 7, 64, scale=0.5, zero_point=3)
+        >>> parent.view("left", 0, 24)
+        Tensor(name='left', dtype='u8', height=7, width=7, channels=24, scale=0.5, zero_point=3, \
+parent='concat', channel_offset=0)
     """
 
     name: str
@@ -54,124 +89,28 @@ class Tensor:
     channels: int
     scale: float = 0.0
     zero_point: int = 0
+    parent: str | None = None
+    channel_offset: int = 0
+
+    def view(self, name: str, channel_offset: int, channels: int) -> Tensor:
+        """A view of ``channels`` channels; of a view, a view of its parent."""
+        return replace(
+            self,
+            name=name,
+            channels=channels,
+            parent=self.root,
+            channel_offset=self.channel_offset + channel_offset,
+        )
+
+    @property
+    def root(self) -> str:
+        """Name of the tensor whose memory this one is in: its parent, or itself."""
+        return self.name if self.parent is None else self.parent
 
 
-@dataclass(frozen=True)
-class Quantize:
-    """A float32 graph input to u8."""
-
-    name: str
-    x: str
-    y: str
-
-
-@dataclass(frozen=True)
-class Dequantize:
-    """u8 to float32."""
-
-    name: str
-    x: str
-    y: str
-
-
-@dataclass(frozen=True, eq=False)
-class Conv2d:
-    """Convolution with everything fused into its one rounding; a linear layer is a 1x1 Conv2d.
-
-    Attributes:
-        weight: int8 [O, KH, KW, I / groups], values in -127..127.
-        bias: int32 [O] if ``y`` is u8, float32 [O] if ``y`` is f32 (a head).
-        weight_scale: float32 [O] or [1].
-        lo, hi: The clamp, 0..255; a head has 0 and 255.
-        residual: A u8 tensor of ``y``'s shape that is added before the rounding, or None.
-    """
-
-    name: str
-    x: str
-    y: str
-    weight: npt.NDArray[np.int8]
-    bias: npt.NDArray[np.int32] | npt.NDArray[np.float32]
-    weight_scale: npt.NDArray[np.float32]
-    stride: tuple[int, int] = (1, 1)
-    pads: Pads = (0, 0, 0, 0)
-    dilation: tuple[int, int] = (1, 1)
-    groups: int = 1
-    lo: int = 0
-    hi: int = 255
-    residual: str | None = None
-
-
-@dataclass(frozen=True)
-class MaxPool2d:
-    """Maximum over windows; input and output share scale and zero point."""
-
-    name: str
-    x: str
-    y: str
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    pads: Pads = (0, 0, 0, 0)
-    dilation: tuple[int, int] = (1, 1)
-
-
-@dataclass(frozen=True)
-class AvgPool2d:
-    """Average over windows (a global pool is a window of the picture's size).
-
-    Attributes:
-        count_include_pad: The divisor counts padding (not what lies beyond it in ceil mode).
-        divisor: A fixed divisor, or 0.
-    """
-
-    name: str
-    x: str
-    y: str
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    pads: Pads = (0, 0, 0, 0)
-    count_include_pad: bool = False
-    divisor: int = 0
-    lo: int = 0
-    hi: int = 255
-
-
-@dataclass(frozen=True)
-class Add:
-    """A free-standing addition of two u8 tensors of one shape."""
-
-    name: str
-    a: str
-    b: str
-    y: str
-    lo: int = 0
-    hi: int = 255
-
-
-Op: TypeAlias = Quantize | Dequantize | Conv2d | MaxPool2d | AvgPool2d | Add
-
-
-_KINDS: dict[type, str] = {
-    Quantize: "quantize",
-    Dequantize: "dequantize",
-    Conv2d: "conv2d",
-    MaxPool2d: "max_pool2d",
-    AvgPool2d: "avg_pool2d",
-    Add: "add",
-}
-
-
-def op_kind(op: Op) -> str:
-    """The operator's name in messages and listings, for example ``"conv2d"``."""
-    return _KINDS[type(op)]
-
-
-def op_inputs(op: Op) -> tuple[str, ...]:
-    """Names of the tensors that an operator reads, in the file's order; each writes ``op.y``."""
-    if isinstance(op, Add):
-        return (op.a, op.b)
-    if isinstance(op, Conv2d) and op.residual is not None:
-        return (op.x, op.residual)
-    return (op.x,)
+def op_is_float(op: Op, tensors: dict[str, Tensor]) -> bool:
+    """True if an operator computes in float32: its first input is f32."""
+    return tensors[op_inputs(op)[0]].dtype == "f32"
 
 
 @dataclass(frozen=True)
@@ -179,9 +118,9 @@ class Io:
     """A tensor that the caller sees, its elements in PyTorch's order N, C, H, W.
 
     Attributes:
-        tensor: Name of an f32 tensor; an output is written by an operator.
+        tensor: Name of an f32 tensor; an input is no view, an output is written by operators.
         shape: With :data:`BATCH` first. Four dimensions are N, C, H, W; two or three are another
-            view of as many elements (N, C of a 1x1 picture, for example).
+            shape of as many elements (N, C of a 1x1 picture, for example).
     """
 
     tensor: str
@@ -194,7 +133,7 @@ class Program:
 
     Attributes:
         tensors: By name.
-        ops: In execution order; every tensor is written once, before it is read.
+        ops: In execution order; every channel is written once, before it is read.
         inputs, outputs: What the caller sees.
         metadata: JSON-serialisable; free-form (classes, preprocessing, calibration record).
     """
