@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from wbcq.graph.functions import Function
 
 __all__ = [
     "Activation",
@@ -21,17 +23,33 @@ __all__ = [
     "Add",
     "AvgPool2d",
     "BatchNorm",
+    "ChannelAffine",
+    "ChannelRange",
+    "ChannelShuffle",
     "Clamp",
+    "Concat",
     "Conv2d",
+    "Div",
     "Flatten",
+    "Function",
+    "Gather",
     "Graph",
     "Linear",
     "MaxPool2d",
+    "Mul",
     "Node",
     "Op",
+    "Pad",
     "Params",
+    "Reshape",
+    "Resize",
+    "Slice",
+    "Softmax",
     "SourceLocation",
+    "Sub",
+    "Unary",
     "Value",
+    "residual",
 ]
 
 Pair: TypeAlias = tuple[int, int]
@@ -90,16 +108,44 @@ RELU = Activation(0.0)
 RELU6 = Activation(0.0, 6.0)
 
 
+Functions: TypeAlias = tuple[Function, ...]
+"""Applied one after the other, the first one first."""
+
+
+@dataclass(frozen=True)
+class ChannelRange:
+    """Channels ``start`` to ``stop - 1`` of a node's input number ``index``."""
+
+    index: int
+    start: int
+    stop: int
+
+    @property
+    def size(self) -> int:
+        """Number of channels."""
+        return self.stop - self.start
+
+
 @dataclass(frozen=True)
 class Op:
-    """Base of all operators. Attributes only: inputs and parameters belong to the node."""
+    """Base of all operators. Attributes only: inputs and parameters belong to the node.
+
+    An operator with ``activation`` and ``functions`` computes z, clamps it to ``activation`` and
+    then applies the functions; ``Node.pre_activation`` names the value between the two.
+    """
 
 
 @dataclass(frozen=True)
 class Conv2d(Op):
     """Convolution. Params ``weight`` [O, I / groups, KH, KW], optional ``bias`` [O].
 
-    Inputs are x and, once fused, the residual: y = activation(conv(x) + bias [+ residual]).
+    Inputs are the operands, one unless there are slices, and, once fused, the residual:
+    z = conv(x) + bias [+ residual].
+
+    Attributes:
+        slices: x is the concatenation of these channel ranges of the operands; empty if x is the
+            only operand. Every operand is in a slice. Only for groups 1 and for depthwise
+            convolutions (groups = I = O), whose channel c reads channel c of the concatenation.
     """
 
     stride: Pair = (1, 1)
@@ -107,13 +153,35 @@ class Conv2d(Op):
     dilation: Pair = (1, 1)
     groups: int = 1
     activation: Activation = IDENTITY
+    functions: Functions = ()
+    slices: tuple[ChannelRange, ...] = ()
+
+    @property
+    def operands(self) -> int:
+        """The number of inputs that are not the residual."""
+        return _operands(self.slices)
 
 
 @dataclass(frozen=True)
 class Linear(Op):
-    """y = activation(x W^T + b [+ residual]). Params ``weight`` [O, I], optional ``bias`` [O]."""
+    """z = x W^T + b [+ residual]. Params ``weight`` [O, I], optional ``bias`` [O].
+
+    Attributes:
+        slices: As those of Conv2d.
+    """
 
     activation: Activation = IDENTITY
+    functions: Functions = ()
+    slices: tuple[ChannelRange, ...] = ()
+
+    @property
+    def operands(self) -> int:
+        """The number of inputs that are not the residual."""
+        return _operands(self.slices)
+
+
+def _operands(slices: tuple[ChannelRange, ...]) -> int:
+    return 1 + max((piece.index for piece in slices), default=0)
 
 
 @dataclass(frozen=True)
@@ -127,6 +195,11 @@ class BatchNorm(Op):
 
 
 @dataclass(frozen=True)
+class ChannelAffine(Op):
+    """y = x * weight + bias for each channel (axis 1). Params ``weight``, ``bias``, each [C]."""
+
+
+@dataclass(frozen=True)
 class Clamp(Op):
     """A standalone ReLU, ReLU6 or hardtanh."""
 
@@ -134,10 +207,47 @@ class Clamp(Op):
 
 
 @dataclass(frozen=True)
+class Unary(Op):
+    """Standalone elementwise functions."""
+
+    functions: Functions
+
+
+@dataclass(frozen=True)
 class Add(Op):
-    """Elementwise sum of two values of one shape, then the activation."""
+    """z = a + b. b has a's shape, or is N, C, 1, 1 and the same for all pixels."""
 
     activation: Activation = IDENTITY
+    functions: Functions = ()
+
+
+@dataclass(frozen=True)
+class Sub(Op):
+    """z = a - b, with b as in Add."""
+
+    activation: Activation = IDENTITY
+    functions: Functions = ()
+
+
+@dataclass(frozen=True)
+class Mul(Op):
+    """z = a * b, with b as in Add."""
+
+    activation: Activation = IDENTITY
+    functions: Functions = ()
+
+
+@dataclass(frozen=True)
+class Div(Op):
+    """z = a / b, with b as in Add. Has no integer form."""
+
+    activation: Activation = IDENTITY
+    functions: Functions = ()
+
+
+@dataclass(frozen=True)
+class Softmax(Op):
+    """Softmax over the channels (axis 1). Has no integer form."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +272,7 @@ class AvgPool2d(Op):
     count_include_pad: bool = True
     divisor: int = 0
     activation: Activation = IDENTITY
+    functions: Functions = ()
 
 
 @dataclass(frozen=True)
@@ -170,11 +281,74 @@ class AdaptiveAvgPool2d(Op):
 
     output_size: Pair = (1, 1)
     activation: Activation = IDENTITY
+    functions: Functions = ()
+
+
+@dataclass(frozen=True)
+class Resize(Op):
+    """Up- or downsampling of height and width.
+
+    Attributes:
+        output_size: Height and width.
+        mode: ``"nearest"`` reads pixel floor(o * step); ``"bilinear"`` interpolates at
+            (o + 0.5) * step - 0.5, or at o * (in - 1) / (out - 1) with ``align_corners``.
+        steps: Input pixels for one output pixel, vertically and horizontally; None is in / out.
+    """
+
+    output_size: Pair
+    mode: Literal["nearest", "bilinear"] = "nearest"
+    align_corners: bool = False
+    steps: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Pad(Op):
+    """Zeros around a picture."""
+
+    pads: Pads
 
 
 @dataclass(frozen=True)
 class Flatten(Op):
     """N, C, H, W to N, C * H * W (C outermost, as PyTorch does)."""
+
+
+@dataclass(frozen=True)
+class Reshape(Op):
+    """Another view of the same elements in PyTorch's order.
+
+    Attributes:
+        sizes: Without the batch.
+    """
+
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Concat(Op):
+    """Inputs one after the other along the channels (axis 1)."""
+
+
+@dataclass(frozen=True)
+class Slice(Op):
+    """Channels ``start`` to ``stop - 1`` (axis 1)."""
+
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class ChannelShuffle(Op):
+    """Output channel i * groups + g is input channel g * (C / groups) + i."""
+
+    groups: int
+
+
+@dataclass(frozen=True)
+class Gather(Op):
+    """Output channel i is input channel ``channels[i]``."""
+
+    channels: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -188,6 +362,8 @@ class Node:
         output: Name of the value that it computes.
         params: Role (``"weight"``, ``"bias"``, ...) to qualified name in ``Graph.params``.
         source: Where it came from.
+        pre_activation: Name of the value that ``op.functions`` are applied to; None without fused
+            functions. No node reads it, but it has a range of its own.
     """
 
     name: str
@@ -196,6 +372,14 @@ class Node:
     output: str
     params: Mapping[str, str] = field(default_factory=dict)
     source: SourceLocation = SourceLocation()
+    pre_activation: str | None = None
+
+
+def residual(node: Node) -> str | None:
+    """The value that a fused Conv2d or Linear adds before its activation, or None."""
+    if isinstance(node.op, (Conv2d, Linear)) and len(node.inputs) > node.op.operands:
+        return node.inputs[-1]
+    return None
 
 
 @dataclass(frozen=True)
@@ -246,6 +430,7 @@ class Graph:
         outs = self.outputs if outputs is None else outputs
         used_params = {name for node in nodes for name in node.params.values()}
         used_values = {*self.inputs, *outs, *(node.output for node in nodes)}
+        used_values.update(node.pre_activation for node in nodes if node.pre_activation)
         return replace(
             self,
             nodes=nodes,
