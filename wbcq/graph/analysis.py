@@ -2,68 +2,121 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
-from wbcq.graph.ir import Conv2d, Flatten, Graph, Linear, MaxPool2d
+import numpy as np
+import numpy.typing as npt
 
-__all__ = ["float_heads", "quantized_values", "shared_qparams_groups"]
+from wbcq.graph.ir import (
+    Concat,
+    Conv2d,
+    Div,
+    Flatten,
+    Graph,
+    Linear,
+    MaxPool2d,
+    Node,
+    Pad,
+    Reshape,
+    Resize,
+    Slice,
+    Softmax,
+    residual,
+)
+
+__all__ = [
+    "float_heads",
+    "float_values",
+    "is_float_node",
+    "is_relabelling",
+    "quantized_values",
+    "shared_qparams_groups",
+]
+
+_MOVES = (Flatten, MaxPool2d, Pad, Reshape, Resize, Slice)
+"""Operators whose results have the scale and zero point of their input."""
 
 
-def float_heads(graph: Graph) -> frozenset[str]:
-    """Values that stay float in an integer program because a conv or linear layer ends there.
+def is_float_node(node: Node) -> bool:
+    """True if a node has no integer form and computes in float32."""
+    return isinstance(node.op, (Div, Softmax))
 
-    A head is an output of the graph (once) that nothing reads, computed by a Conv2d or Linear
-    without residual and activation: its accumulators become float without a rounding to 8 bits.
-    Where only Flatten lies between the layer and the output, its values are heads too.
+
+def float_values(graph: Graph) -> frozenset[str]:
+    """Values that are only ever float32, and need no quantization parameters.
+
+    A value is float if it leaves the network or enters float nodes and nothing else, and comes
+    from a float node, or from a Conv2d or Linear without residual and activation, whose
+    accumulators become float without a rounding to 8 bits. Where only Flatten or Reshape lies in
+    between, its values are float too.
 
     Args:
         graph: Folded and fused.
-
-    Returns:
-        Names of values; calibration gives them no qparams.
 
     Example:
         >>> from wbcq.graph.ir import Graph, Linear, Node, Value
         >>> values = {"x": Value("x", (None, 8)), "fc": Value("fc", (None, 5))}
         >>> fc = Node("fc", Linear(), ("x",), "fc", {"weight": "fc.weight"})
         >>> graph = Graph(values, (fc,), ("x",), ("fc",), {})
-        >>> float_heads(graph)
+        >>> float_values(graph)
         frozenset({'fc'})
     """
-    heads: set[str] = set()
-    for output in graph.outputs:
-        if graph.consumers(output) or graph.outputs.count(output) > 1:
-            continue
-        chain = [output]
-        node = graph.producer(output)
-        while node is not None and isinstance(node.op, Flatten):
-            source = node.inputs[0]
-            if len(graph.consumers(source)) != 1 or source in graph.outputs:
-                break
-            chain.append(source)
-            node = graph.producer(source)
-        if (
-            node is not None
-            and isinstance(node.op, (Conv2d, Linear))
-            and len(node.inputs) == 1
-            and node.op.activation.is_identity
+    wanted: dict[str, bool] = {}
+    for node in reversed(graph.nodes):
+        name = node.output
+        readers = graph.consumers(name)
+        views = [reader for reader in readers if isinstance(reader.op, (Flatten, Reshape))]
+        count = graph.outputs.count(name)
+        wanted[name] = (
+            (bool(readers) or count == 1)
+            and count <= 1
+            and all(is_float_node(reader) or reader in views for reader in readers)
+            and all(wanted[view.output] and count == 0 for view in views)
+        )
+    found: set[str] = set()
+    for node in graph.nodes:
+        if wanted[node.output] and (
+            is_float_node(node)
+            or _is_head(node)
+            or (isinstance(node.op, (Flatten, Reshape)) and node.inputs[0] in found)
         ):
-            heads.update(chain)
+            found.add(node.output)
+    return frozenset(found)
+
+
+def float_heads(graph: Graph) -> frozenset[str]:
+    """Those of the float values that a Conv2d or Linear computes, and their other views."""
+    values = float_values(graph)
+    heads: set[str] = set()
+    for node in graph:
+        is_view = isinstance(node.op, (Flatten, Reshape)) and node.inputs[0] in heads
+        if node.output in values and (_is_head(node) or is_view):
+            heads.add(node.output)
     return frozenset(heads)
 
 
 def quantized_values(graph: Graph) -> tuple[str, ...]:
-    """Values that need activation qparams: all but the float heads, in execution order."""
-    heads = float_heads(graph)
-    names = [*graph.inputs, *(node.output for node in graph.nodes)]
-    return tuple(name for name in names if name not in heads)
+    """Values that need activation qparams: all but the float ones, in execution order.
+
+    A value to which a node's fused functions are applied stands before the node's output.
+    """
+    floats = float_values(graph)
+    names = list(graph.inputs)
+    for node in graph:
+        if node.pre_activation is not None:
+            names.append(node.pre_activation)
+        names.append(node.output)
+    return tuple(name for name in names if name not in floats)
 
 
 def shared_qparams_groups(graph: Graph) -> tuple[frozenset[str], ...]:
     """Values that must have one scale and zero point because a node only moves their bytes.
 
-    A maximum and a flattening do not change values, so input and output are one group; groups that
-    touch are joined.
+    A maximum, a flattening, zero padding, resizing and a slice of the channels keep values as they
+    are, so input and output are one group; groups that touch are joined. What a Concat alone reads,
+    and what is computed rather than moved, is rounded to the scale of the concatenation at once,
+    which is better than rounding twice; other inputs of a Concat keep their own.
 
     Returns:
         Disjoint sets of at least two names, ordered by their first value in execution order.
@@ -77,10 +130,59 @@ def shared_qparams_groups(graph: Graph) -> tuple[frozenset[str], ...]:
             name = root[name]
         return name
 
-    for node in graph.nodes:
-        if isinstance(node.op, (MaxPool2d, Flatten)) and node.output in root:
-            root[find(node.output)] = find(node.inputs[0])
+    for node in graph:
+        if node.output not in root:
+            continue
+        for source in node.inputs:
+            joined = isinstance(node.op, _MOVES)
+            joined |= isinstance(node.op, Concat) and _is_placed(graph, source)
+            if joined and source in root:
+                root[find(node.output)] = find(source)
     return _groups((find(name), name) for name in order)
+
+
+def is_relabelling(before: tuple[int, ...], after: tuple[int, ...]) -> bool:
+    """True if a Reshape moves nothing in memory where the channels are innermost.
+
+    Args:
+        before: C, H, W or K, without the batch.
+        after: The same, of as many elements.
+
+    Example:
+        >>> is_relabelling((8, 2, 3), (8, 6, 1)), is_relabelling((8, 1, 1), (1, 1, 8))
+        (True, True)
+        >>> is_relabelling((8, 2, 3), (48,))
+        False
+    """
+    if len(before) not in (1, 3) or len(after) not in (1, 3):
+        return False
+    return bool(np.array_equal(_channels_last_order(before), _channels_last_order(after)))
+
+
+def _channels_last_order(shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    elements = np.arange(math.prod(shape)).reshape(shape)
+    return elements.ravel() if elements.ndim == 1 else elements.transpose(1, 2, 0).ravel()
+
+
+def _is_head(node: Node) -> bool:
+    return (
+        isinstance(node.op, (Conv2d, Linear))
+        and residual(node) is None
+        and node.op.activation.is_identity
+        and not node.op.functions
+    )
+
+
+def _is_placed(graph: Graph, value: str) -> bool:
+    """True if a value may be computed right where a Concat needs it."""
+    producer = graph.producer(value)
+    reads = sum(node.inputs.count(value) for node in graph)
+    return (
+        producer is not None
+        and reads == 1
+        and value not in graph.outputs
+        and not isinstance(producer.op, (*_MOVES, Concat))
+    )
 
 
 def _groups(pairs: Iterable[tuple[str, str]]) -> tuple[frozenset[str], ...]:

@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias, TypeVar
+from collections.abc import Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wbcq.graph import ir
+from wbcq.graph.torch_operators import RUNNERS, apply_functions
 
-__all__ = ["TorchExecutor", "runs"]
+__all__ = ["TorchExecutor"]
 
-Params: TypeAlias = Mapping[str, Tensor]
-Runner: TypeAlias = Callable[[ir.Op, Sequence[Tensor], Params], Tensor]
-OpT = TypeVar("OpT", bound=ir.Op)
-
-_RUNNERS: dict[type[ir.Op], Runner] = {}
 _BUFFER_ROLES = frozenset({"running_mean", "running_var"})
-
-
-def runs(
-    op_type: type[OpT],
-) -> Callable[
-    [Callable[[OpT, Sequence[Tensor], Params], Tensor]],
-    Callable[[OpT, Sequence[Tensor], Params], Tensor],
-]:
-    """Registers the function that computes an operator from its inputs and its params by role."""
-
-    def register(
-        runner: Callable[[OpT, Sequence[Tensor], Params], Tensor],
-    ) -> Callable[[OpT, Sequence[Tensor], Params], Tensor]:
-        _RUNNERS[op_type] = runner  # type: ignore[assignment]
-        return runner
-
-    return register
 
 
 class TorchExecutor(nn.Module):
@@ -48,8 +25,8 @@ class TorchExecutor(nn.Module):
 
     Args:
         graph: What to run; its parameters are copied.
-        activation_transforms: By value name (inputs of the graph too): applied to the value as
-            soon as it is known, so that all readers see the result.
+        activation_transforms: By value name (inputs and pre-activations of the graph too): applied
+            to the value as soon as it is known, so that all readers see the result.
         weight_transforms: By qualified parameter name: applied once per forward, to any role.
 
     Raises:
@@ -113,7 +90,10 @@ class TorchExecutor(nn.Module):
         for index, node in enumerate(self.graph.nodes):
             operands = [values[name] for name in node.inputs]
             roles = {role: self._param(name, params) for role, name in node.params.items()}
-            result = _RUNNERS[type(node.op)](node.op, operands, roles)
+            result = RUNNERS[type(node.op)](node.op, operands, roles)
+            if node.pre_activation is not None:
+                result = self._transformed(node.pre_activation, result)
+            result = apply_functions(result, getattr(node.op, "functions", ()))
             values[node.output] = self._transformed(node.output, result)
             for name in self._last_use[index]:
                 del values[name]
@@ -196,105 +176,3 @@ def _last_uses(graph: ir.Graph) -> list[list[str]]:
         if name not in graph.outputs:
             released[index].append(name)
     return released
-
-
-def _activate(x: Tensor, activation: ir.Activation) -> Tensor:
-    if activation.is_identity:
-        return x
-    if activation == ir.RELU:
-        return F.relu(x)
-    return torch.clamp(x, activation.low, activation.high)
-
-
-def _is_symmetric(pads: ir.Pads) -> bool:
-    return pads[0] == pads[2] and pads[1] == pads[3]
-
-
-def _pad(x: Tensor, pads: ir.Pads, value: float) -> Tensor:
-    top, left, bottom, right = pads
-    return F.pad(x, (left, right, top, bottom), value=value)
-
-
-def _with_residual(x: Tensor, inputs: Sequence[Tensor], activation: ir.Activation) -> Tensor:
-    return _activate(x + inputs[1] if len(inputs) > 1 else x, activation)
-
-
-@runs(ir.Conv2d)
-def _conv2d(op: ir.Conv2d, inputs: Sequence[Tensor], params: Params) -> Tensor:
-    x, padding = inputs[0], op.pads[:2]
-    if not _is_symmetric(op.pads):
-        x, padding = _pad(x, op.pads, 0.0), (0, 0)
-    y = F.conv2d(
-        x, params["weight"], params.get("bias"), op.stride, padding, op.dilation, op.groups
-    )
-    return _with_residual(y, inputs, op.activation)
-
-
-@runs(ir.Linear)
-def _linear(op: ir.Linear, inputs: Sequence[Tensor], params: Params) -> Tensor:
-    y = F.linear(inputs[0], params["weight"], params.get("bias"))
-    return _with_residual(y, inputs, op.activation)
-
-
-@runs(ir.BatchNorm)
-def _batch_norm(op: ir.BatchNorm, inputs: Sequence[Tensor], params: Params) -> Tensor:
-    return F.batch_norm(
-        inputs[0],
-        params["running_mean"],
-        params["running_var"],
-        params.get("weight"),
-        params.get("bias"),
-        eps=op.eps,
-    )
-
-
-@runs(ir.Clamp)
-def _clamp(op: ir.Clamp, inputs: Sequence[Tensor], params: Params) -> Tensor:
-    return _activate(inputs[0], op.activation)
-
-
-@runs(ir.Add)
-def _add(op: ir.Add, inputs: Sequence[Tensor], params: Params) -> Tensor:
-    return _activate(inputs[0] + inputs[1], op.activation)
-
-
-@runs(ir.MaxPool2d)
-def _max_pool2d(op: ir.MaxPool2d, inputs: Sequence[Tensor], params: Params) -> Tensor:
-    x, padding = inputs[0], op.pads[:2]
-    if not _is_symmetric(op.pads):
-        x, padding = _pad(x, op.pads, float("-inf")), (0, 0)
-    return F.max_pool2d(x, op.kernel, op.stride, padding, op.dilation, op.ceil_mode)
-
-
-@runs(ir.AvgPool2d)
-def _avg_pool2d(op: ir.AvgPool2d, inputs: Sequence[Tensor], params: Params) -> Tensor:
-    x = inputs[0]
-    if _is_symmetric(op.pads):
-        y = F.avg_pool2d(
-            x,
-            op.kernel,
-            op.stride,
-            op.pads[:2],
-            op.ceil_mode,
-            op.count_include_pad,
-            op.divisor or None,
-        )
-        return _activate(y, op.activation)
-    if op.ceil_mode:
-        raise ValueError(f"an average pool with pads {op.pads} and ceil_mode is not supported")
-    counted = _pad(torch.ones_like(x[:1, :1]), op.pads, 1.0 if op.count_include_pad else 0.0)
-    total = F.avg_pool2d(_pad(x, op.pads, 0.0), op.kernel, op.stride, divisor_override=1)
-    divisor = F.avg_pool2d(counted, op.kernel, op.stride, divisor_override=1)
-    return _activate(total / (op.divisor or divisor), op.activation)
-
-
-@runs(ir.AdaptiveAvgPool2d)
-def _adaptive_avg_pool2d(
-    op: ir.AdaptiveAvgPool2d, inputs: Sequence[Tensor], params: Params
-) -> Tensor:
-    return _activate(F.adaptive_avg_pool2d(inputs[0], op.output_size), op.activation)
-
-
-@runs(ir.Flatten)
-def _flatten(op: ir.Flatten, inputs: Sequence[Tensor], params: Params) -> Tensor:
-    return inputs[0].flatten(1)

@@ -1,0 +1,251 @@
+"""What each operator of a graph computes, in torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from wbcq.graph import ir
+
+__all__ = ["RUNNERS", "apply_functions", "runs"]
+
+Params: TypeAlias = Mapping[str, Tensor]
+Runner: TypeAlias = Callable[[ir.Op, Sequence[Tensor], Params], Tensor]
+OpT = TypeVar("OpT", bound=ir.Op)
+
+RUNNERS: dict[type[ir.Op], Runner] = {}
+"""Operator type to the function that computes it up to ``op.functions``."""
+
+_FUNCTIONS: dict[str, Callable[..., Tensor]] = {
+    "abs": torch.abs,
+    "affine": lambda x, scale, shift: x * scale + shift,
+    "clamp": torch.clamp,
+    "elu": F.elu,
+    "exp": torch.exp,
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "hardsigmoid": F.hardsigmoid,
+    "hardswish": F.hardswish,
+    "leaky_relu": F.leaky_relu,
+    "log": torch.log,
+    "mish": F.mish,
+    "reciprocal": torch.reciprocal,
+    "rsqrt": torch.rsqrt,
+    "sigmoid": torch.sigmoid,
+    "silu": F.silu,
+    "softplus": F.softplus,
+    "sqrt": torch.sqrt,
+    "square": torch.square,
+    "tanh": torch.tanh,
+}
+
+
+def runs(
+    op_type: type[OpT],
+) -> Callable[
+    [Callable[[OpT, Sequence[Tensor], Params], Tensor]],
+    Callable[[OpT, Sequence[Tensor], Params], Tensor],
+]:
+    """Registers the function that computes an operator from its inputs and its params by role."""
+
+    def register(
+        runner: Callable[[OpT, Sequence[Tensor], Params], Tensor],
+    ) -> Callable[[OpT, Sequence[Tensor], Params], Tensor]:
+        RUNNERS[op_type] = runner  # type: ignore[assignment]
+        return runner
+
+    return register
+
+
+def apply_functions(x: Tensor, functions: Sequence[ir.Function]) -> Tensor:
+    """Elementwise functions, the first one first."""
+    for function in functions:
+        x = _FUNCTIONS[function.name](x, *function.parameters)
+    return x
+
+
+def _activate(x: Tensor, activation: ir.Activation) -> Tensor:
+    if activation.is_identity:
+        return x
+    if activation == ir.RELU:
+        return F.relu(x)
+    return torch.clamp(x, activation.low, activation.high)
+
+
+def _is_symmetric(pads: ir.Pads) -> bool:
+    return pads[0] == pads[2] and pads[1] == pads[3]
+
+
+def _padded(x: Tensor, pads: ir.Pads, value: float) -> Tensor:
+    top, left, bottom, right = pads
+    return F.pad(x, (left, right, top, bottom), value=value)
+
+
+def _operand(op: ir.Conv2d | ir.Linear, inputs: Sequence[Tensor]) -> Tensor:
+    if not op.slices:
+        return inputs[0]
+    return torch.cat([inputs[s.index][:, s.start : s.stop] for s in op.slices], dim=1)
+
+
+def _with_residual(y: Tensor, op: ir.Conv2d | ir.Linear, inputs: Sequence[Tensor]) -> Tensor:
+    return _activate(y + inputs[-1] if len(inputs) > op.operands else y, op.activation)
+
+
+@runs(ir.Conv2d)
+def _conv2d(op: ir.Conv2d, inputs: Sequence[Tensor], params: Params) -> Tensor:
+    x, padding = _operand(op, inputs), op.pads[:2]
+    if not _is_symmetric(op.pads):
+        x, padding = _padded(x, op.pads, 0.0), (0, 0)
+    y = F.conv2d(
+        x, params["weight"], params.get("bias"), op.stride, padding, op.dilation, op.groups
+    )
+    return _with_residual(y, op, inputs)
+
+
+@runs(ir.Linear)
+def _linear(op: ir.Linear, inputs: Sequence[Tensor], params: Params) -> Tensor:
+    y = F.linear(_operand(op, inputs), params["weight"], params.get("bias"))
+    return _with_residual(y, op, inputs)
+
+
+@runs(ir.BatchNorm)
+def _batch_norm(op: ir.BatchNorm, inputs: Sequence[Tensor], params: Params) -> Tensor:
+    return F.batch_norm(
+        inputs[0],
+        params["running_mean"],
+        params["running_var"],
+        params.get("weight"),
+        params.get("bias"),
+        eps=op.eps,
+    )
+
+
+@runs(ir.ChannelAffine)
+def _channel_affine(op: ir.ChannelAffine, inputs: Sequence[Tensor], params: Params) -> Tensor:
+    x = inputs[0]
+    shape = (-1, *[1] * (x.dim() - 2))
+    return x * params["weight"].view(shape) + params["bias"].view(shape)
+
+
+@runs(ir.Clamp)
+def _clamp(op: ir.Clamp, inputs: Sequence[Tensor], params: Params) -> Tensor:
+    return _activate(inputs[0], op.activation)
+
+
+@runs(ir.Unary)
+def _unary(op: ir.Unary, inputs: Sequence[Tensor], params: Params) -> Tensor:
+    return inputs[0]
+
+
+@runs(ir.Add)
+def _add(op: ir.Add, inputs: Sequence[Tensor], params: Params) -> Tensor:
+    return _activate(inputs[0] + inputs[1], op.activation)
+
+
+@runs(ir.Sub)
+def _sub(op: ir.Sub, inputs: Sequence[Tensor], params: Params) -> Tensor:
+    return _activate(inputs[0] - inputs[1], op.activation)
+
+
+@runs(ir.Mul)
+def _mul(op: ir.Mul, inputs: Sequence[Tensor], params: Params) -> Tensor:
+    return _activate(inputs[0] * inputs[1], op.activation)
+
+
+@runs(ir.Div)
+def _div(op: ir.Div, inputs: Sequence[Tensor], params: Params) -> Tensor:
+    return _activate(inputs[0] / inputs[1], op.activation)
+
+
+@runs(ir.Softmax)
+def _softmax(op: ir.Softmax, inputs: Sequence[Tensor], params: Params) -> Tensor:
+    return torch.softmax(inputs[0], dim=1)
+
+
+@runs(ir.MaxPool2d)
+def _max_pool2d(op: ir.MaxPool2d, inputs: Sequence[Tensor], params: Params) -> Tensor:
+    x, padding = inputs[0], op.pads[:2]
+    if not _is_symmetric(op.pads) or any(
+        2 * pad > kernel for pad, kernel in zip(padding, op.kernel, strict=True)
+    ):
+        x, padding = _padded(x, op.pads, float("-inf")), (0, 0)
+    return F.max_pool2d(x, op.kernel, op.stride, padding, op.dilation, op.ceil_mode)
+
+
+@runs(ir.AvgPool2d)
+def _avg_pool2d(op: ir.AvgPool2d, inputs: Sequence[Tensor], params: Params) -> Tensor:
+    x = inputs[0]
+    if _is_symmetric(op.pads):
+        y = F.avg_pool2d(
+            x,
+            op.kernel,
+            op.stride,
+            op.pads[:2],
+            op.ceil_mode,
+            op.count_include_pad,
+            op.divisor or None,
+        )
+        return _activate(y, op.activation)
+    if op.ceil_mode:
+        raise ValueError(f"an average pool with pads {op.pads} and ceil_mode is not supported")
+    counted = _padded(torch.ones_like(x[:1, :1]), op.pads, 1.0 if op.count_include_pad else 0.0)
+    total = F.avg_pool2d(_padded(x, op.pads, 0.0), op.kernel, op.stride, divisor_override=1)
+    divisor = F.avg_pool2d(counted, op.kernel, op.stride, divisor_override=1)
+    return _activate(total / (op.divisor or divisor), op.activation)
+
+
+@runs(ir.AdaptiveAvgPool2d)
+def _adaptive_avg_pool2d(
+    op: ir.AdaptiveAvgPool2d, inputs: Sequence[Tensor], params: Params
+) -> Tensor:
+    return _activate(F.adaptive_avg_pool2d(inputs[0], op.output_size), op.activation)
+
+
+@runs(ir.Resize)
+def _resize(op: ir.Resize, inputs: Sequence[Tensor], params: Params) -> Tensor:
+    scales = (None, None) if op.steps is None else (1.0 / op.steps[0], 1.0 / op.steps[1])
+    if op.mode == "nearest":
+        y: Tensor = torch.ops.aten.upsample_nearest2d(inputs[0], op.output_size, *scales)
+    else:
+        corners = op.align_corners
+        y = torch.ops.aten.upsample_bilinear2d(inputs[0], op.output_size, corners, *scales)
+    return y
+
+
+@runs(ir.Pad)
+def _pad(op: ir.Pad, inputs: Sequence[Tensor], params: Params) -> Tensor:
+    return _padded(inputs[0], op.pads, 0.0)
+
+
+@runs(ir.Flatten)
+def _flatten(op: ir.Flatten, inputs: Sequence[Tensor], params: Params) -> Tensor:
+    return inputs[0].flatten(1)
+
+
+@runs(ir.Reshape)
+def _reshape(op: ir.Reshape, inputs: Sequence[Tensor], params: Params) -> Tensor:
+    return inputs[0].reshape(-1, *op.sizes)
+
+
+@runs(ir.Concat)
+def _concat(op: ir.Concat, inputs: Sequence[Tensor], params: Params) -> Tensor:
+    return torch.cat(list(inputs), dim=1)
+
+
+@runs(ir.Slice)
+def _slice(op: ir.Slice, inputs: Sequence[Tensor], params: Params) -> Tensor:
+    return inputs[0][:, op.start : op.stop]
+
+
+@runs(ir.ChannelShuffle)
+def _channel_shuffle(op: ir.ChannelShuffle, inputs: Sequence[Tensor], params: Params) -> Tensor:
+    return F.channel_shuffle(inputs[0], op.groups)
+
+
+@runs(ir.Gather)
+def _gather(op: ir.Gather, inputs: Sequence[Tensor], params: Params) -> Tensor:
+    return inputs[0][:, list(op.channels)]
