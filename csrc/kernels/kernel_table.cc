@@ -19,6 +19,10 @@ namespace wbcq {
 #include "kernels/lookup/kernels.inc"
 #define WBCQ_RESIZE_KERNELS(isa, object) extern const ResizeKernels object;
 #include "kernels/resize/kernels.inc"
+#define WBCQ_ELEMENTWISE_F32_KERNELS(isa, object) extern const ElementwiseF32Kernels object;
+#include "kernels/elementwise_f32/kernels.inc"
+#define WBCQ_POOL_F32_KERNELS(isa, object) extern const PoolF32Kernels object;
+#include "kernels/pool_f32/kernels.inc"
 #define WBCQ_GEMM_F32_KERNEL(isa, object) extern const GemmF32Kernel object;
 #include "kernels/gemm_f32/kernels.inc"
 #define WBCQ_DWCONV_F32_KERNEL(isa, object) extern const DwconvF32Kernel object;
@@ -79,6 +83,11 @@ Tables build_tables() {
 #include "kernels/lookup/kernels.inc"
 #define WBCQ_RESIZE_KERNELS(isa, object) own[index_of(Isa::k##isa)].resize = &object;
 #include "kernels/resize/kernels.inc"
+#define WBCQ_ELEMENTWISE_F32_KERNELS(isa, object) \
+  own[index_of(Isa::k##isa)].elementwise_f32 = &object;
+#include "kernels/elementwise_f32/kernels.inc"
+#define WBCQ_POOL_F32_KERNELS(isa, object) own[index_of(Isa::k##isa)].pool_f32 = &object;
+#include "kernels/pool_f32/kernels.inc"
 #define WBCQ_GEMM_F32_KERNEL(isa, object) own[index_of(Isa::k##isa)].gemm_f32 = &object;
 #include "kernels/gemm_f32/kernels.inc"
 #define WBCQ_DWCONV_F32_KERNEL(isa, object) own[index_of(Isa::k##isa)].dwconv_f32 = &object;
@@ -96,6 +105,8 @@ Tables build_tables() {
     if (table.convert != nullptr) best.convert = table.convert;
     if (table.lookup != nullptr) best.lookup = table.lookup;
     if (table.resize != nullptr) best.resize = table.resize;
+    if (table.elementwise_f32 != nullptr) best.elementwise_f32 = table.elementwise_f32;
+    if (table.pool_f32 != nullptr) best.pool_f32 = table.pool_f32;
     if (table.gemm_f32 != nullptr) best.gemm_f32 = table.gemm_f32;
     if (table.dwconv_f32 != nullptr) best.dwconv_f32 = table.dwconv_f32;
     best.dwconv = dwconv[index_of(isa)] = dwconv_kernels_up_to(isa);

@@ -9,10 +9,12 @@
 #include "kernels/dwconv/dwconv.h"
 #include "kernels/dwconv_f32/dwconv_f32.h"
 #include "kernels/elementwise/elementwise.h"
+#include "kernels/elementwise_f32/elementwise_f32.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/gemm_f32/gemm_f32.h"
 #include "kernels/lookup/lookup.h"
 #include "kernels/pool/pool.h"
+#include "kernels/pool_f32/pool_f32.h"
 #include "kernels/resize/resize.h"
 
 namespace wbcq {
@@ -26,6 +28,8 @@ struct KernelTable {
   const ConvertKernels* convert;
   const LookupKernels* lookup;
   const ResizeKernels* resize;
+  const ElementwiseF32Kernels* elementwise_f32;
+  const PoolF32Kernels* pool_f32;
   const GemmF32Kernel* gemm_f32;
   const DwconvF32Kernel* dwconv_f32;
   // Those of lower ISAs as well, the fastest first; see find_dwconv().

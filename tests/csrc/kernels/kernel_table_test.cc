@@ -28,6 +28,8 @@ TEST(KernelTableTest, EverySupportedIsaHasACompleteTable) {
     EXPECT_NE(table->convert, nullptr);
     EXPECT_NE(table->lookup, nullptr);
     EXPECT_NE(table->resize, nullptr);
+    EXPECT_NE(table->elementwise_f32, nullptr);
+    EXPECT_NE(table->pool_f32, nullptr);
     EXPECT_EQ(table, kernel_table(isa));
   }
 }

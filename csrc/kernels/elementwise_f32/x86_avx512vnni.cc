@@ -1,0 +1,9 @@
+#include "kernels/elementwise_f32/vectorized.h"
+#include "kernels/simd/floats_x86_avx512vnni.h"
+
+namespace wbcq {
+
+extern const ElementwiseF32Kernels elementwise_f32_x86_avx512vnni = {
+    "elementwise_f32_x86_avx512vnni", binary<Floats>, unary<Floats>, softmax<Floats>};
+
+}  // namespace wbcq
