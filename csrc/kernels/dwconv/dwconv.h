@@ -22,8 +22,9 @@ namespace wbcq {
 
 // rows      [kernel_h] pointers to column 0 of the input rows under the window. A row above or
 //           below the picture is a row like any other: in_width pixels of zero point.
-// padding   `channels` bytes that stand for every column outside [0, in_width); may be null when
-//           there is none.
+// padding   `channels` bytes that stand for every column outside [0, in_width). Not null, even
+// where
+//           no window leaves the picture; then it may be anything.
 // first_column  the column under tap 0 of the first output: -pad_left, plus stride_w for each
 //           output pixel that the run skips.
 // packed    packed weights of the run's first channel group, 64-byte aligned (pack.h). A run over
@@ -33,11 +34,11 @@ namespace wbcq {
 // out       pixel x starts at out + x * out_stride bytes (uint8_t or float).
 // residual  null, or u8 with pixel x at residual + x * residual_stride. Ignored by run_f32.
 //
-// Exactly `channels` elements of each pixel are read and written, and of the input no pixel that
-// has no tap on it. `out` overlaps nothing that is read. Only `packed` needs an alignment, and
-// `out` that of its element.
-// Sizes: width, channels, in_width and every member of geometry >= 1. 0 <= lo <= hi <= 255,
-// 0 <= zero_point <= 255; |multipliers| < 2^96, so that no product overflows.
+// Exactly `channels` elements of each pixel are read and written, and of the input no pixel outside
+// the columns that the run's windows span. `out` overlaps nothing that is read. Only `packed` needs
+// an alignment, and `out` that of its element. Sizes: width, channels, in_width and every member of
+// geometry >= 1. 0 <= lo <= hi <= 255, 0 <= zero_point <= 255; |multipliers| < 2^96, so that no
+// product overflows.
 struct DwconvRow {
   DwconvGeometry geometry;
   size_t width;
@@ -63,8 +64,11 @@ using DwconvRowFn = void (*)(const DwconvRow& row);
 
 // How a kernel wants its taps: a step is what one multiplication instruction consumes of a channel.
 enum class DwconvTapOrder {
-  kSequential,  // step s holds taps s * step_taps and following, counted row by row
-  kColumns,     // for each column of the window, its rows, step_taps at a time
+  // Step s holds taps s * step_taps and following, counted row by row.
+  kSequential,
+  // For each column of the window its rows from above, step_taps at a time. If that leaves a single
+  // row, its taps follow in steps of their own, from the right to the left.
+  kColumns,
 };
 
 // The layout that dwconv_pack() produces for a kernel; pack.h explains it.

@@ -15,13 +15,28 @@ struct Place {
   size_t slot;
 };
 
+// Column steps of kColumns: a row that is left over alone is served by row steps instead.
+size_t steps_per_column(const DwconvLayout& layout, const DwconvGeometry& geometry) {
+  const size_t rest = geometry.kernel_h % layout.step_taps;
+  return geometry.kernel_h / layout.step_taps + (rest > 1 ? 1 : 0);
+}
+
+bool has_row_steps(const DwconvLayout& layout, const DwconvGeometry& geometry) {
+  return geometry.kernel_h % layout.step_taps == 1;
+}
+
 Place place_of(const DwconvLayout& layout, const DwconvGeometry& geometry, size_t ky, size_t kx) {
   if (layout.order == DwconvTapOrder::kSequential) {
     const size_t tap = ky * geometry.kernel_w + kx;
     return {tap / layout.step_taps, tap % layout.step_taps};
   }
-  const size_t steps_per_column = ceil_div(geometry.kernel_h, layout.step_taps);
-  return {kx * steps_per_column + ky / layout.step_taps, ky % layout.step_taps};
+  const size_t per_column = steps_per_column(layout, geometry);
+  if (ky / layout.step_taps < per_column) {
+    return {kx * per_column + ky / layout.step_taps, ky % layout.step_taps};
+  }
+  const size_t from_right = geometry.kernel_w - 1 - kx;
+  return {geometry.kernel_w * per_column + from_right / layout.step_taps,
+          from_right % layout.step_taps};
 }
 
 // Element of a group's arrays that belongs to a channel of the group.
@@ -62,7 +77,9 @@ size_t dwconv_steps(const DwconvLayout& layout, const DwconvGeometry& geometry) 
   if (layout.order == DwconvTapOrder::kSequential) {
     return ceil_div(geometry.kernel_h * geometry.kernel_w, layout.step_taps);
   }
-  return geometry.kernel_w * ceil_div(geometry.kernel_h, layout.step_taps);
+  const size_t row_steps =
+      has_row_steps(layout, geometry) ? ceil_div(geometry.kernel_w, layout.step_taps) : 0;
+  return geometry.kernel_w * steps_per_column(layout, geometry) + row_steps;
 }
 
 size_t dwconv_group_bytes(const DwconvLayout& layout, const DwconvGeometry& geometry) {

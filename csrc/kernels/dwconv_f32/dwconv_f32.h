@@ -21,10 +21,10 @@ namespace wbcq {
 // hold zeros, strides count floats, and a run over some of a layer's channels starts at a multiple
 // of the kernel's block and dwconv_f32_group_bytes() further in packed per block.
 //
-// Exactly `channels` elements of each pixel are read and written, and no pixel that has no tap on
-// it. `out` overlaps nothing that is read. packed is 64-byte aligned, the rest aligned to float.
-// Sizes: width, channels, in_width and every member of geometry >= 1. lo <= hi; no clamp is
-// -infinity and infinity.
+// Exactly `channels` elements of each pixel are read and written, and of the input no pixel that
+// has no tap on it. `out` overlaps nothing that is read. packed is 64-byte aligned, the rest
+// aligned to float. Sizes: width, channels, in_width and every member of geometry >= 1. lo <= hi;
+// no clamp is -infinity and infinity.
 struct DwconvF32Row {
   DwconvGeometry geometry;
   size_t width;
