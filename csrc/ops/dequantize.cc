@@ -19,23 +19,20 @@ class DequantizeOp final : public Op {
   }
 
   void run_rows(const OpBuffers& buffers, size_t first, size_t last, std::byte*) const {
-    const bool gaps = input_.layout.pixel_stride != input_.channels;
-    const size_t run = input_.channels * (gaps ? 1 : input_.width);
-    const size_t runs = gaps ? input_.width : 1;
     Dequantize args = {};
-    args.size = run;
+    args.pixels = input_.width;
+    args.channels = input_.channels;
+    args.in_stride = input_.layout.pixel_stride;
+    args.out_stride = output_.channels;
     args.scale = input_.scale;
     args.zero_point = input_.zero_point;
     for (size_t row = first; row < last; ++row) {
       const std::byte* in = buffers.inputs[0] + input_.layout.origin +
                             row / input_.height * input_.layout.picture_stride +
                             row % input_.height * input_.layout.row_stride;
-      auto* out = reinterpret_cast<float*>(buffers.outputs[0] + row * output_.layout.row_stride);
-      for (size_t i = 0; i < runs; ++i) {
-        args.in = reinterpret_cast<const uint8_t*>(in) + i * input_.layout.pixel_stride;
-        args.out = out + i * run;
-        kernels_.dequantize(args);
-      }
+      args.in = reinterpret_cast<const uint8_t*>(in);
+      args.out = reinterpret_cast<float*>(buffers.outputs[0] + row * output_.layout.row_stride);
+      kernels_.dequantize(args);
     }
   }
 

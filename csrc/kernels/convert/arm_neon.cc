@@ -177,11 +177,15 @@ void quantize_chunks(const QuantizePlanar& args, const Constants& k) {
   }
 }
 
+template <typename Args>
+Constants constants_of(const Args& args) {
+  return {vdupq_n_f32(args.inverse_scale), vdupq_n_f32(static_cast<float>(-args.zero_point)),
+          vdupq_n_f32(static_cast<float>(255 - args.zero_point)),
+          vreinterpretq_u32_u8(vdupq_n_u8(static_cast<uint8_t>(args.zero_point)))};
+}
+
 void quantize_planar(const QuantizePlanar& args) {
-  const Constants k = {vdupq_n_f32(args.inverse_scale),
-                       vdupq_n_f32(static_cast<float>(-args.zero_point)),
-                       vdupq_n_f32(static_cast<float>(255 - args.zero_point)),
-                       vreinterpretq_u32_u8(vdupq_n_u8(static_cast<uint8_t>(args.zero_point)))};
+  const Constants k = constants_of(args);
   if (args.out_stride > 4) return quantize_chunks(args, k);
   switch (args.channels) {
     case 1:
@@ -195,24 +199,57 @@ void quantize_planar(const QuantizePlanar& args) {
   }
 }
 
+// Runs of pixels, one where there are no gaps: run_pixel(in, out, size).
+template <typename Args, typename RunPixel>
+void for_each_pixel(const Args& args, RunPixel run_pixel) {
+  if (args.in_stride == args.channels && args.out_stride == args.channels) {
+    return run_pixel(args.in, args.out, args.pixels * args.channels);
+  }
+  for (size_t p = 0; p < args.pixels; ++p) {
+    run_pixel(args.in + p * args.in_stride, args.out + p * args.out_stride, args.channels);
+  }
+}
+
+void quantize_nhwc(const QuantizeNhwc& args) {
+  const Constants k = constants_of(args);
+  const uint32x4_t zero_point = vdupq_n_u32(static_cast<uint32_t>(args.zero_point));
+  const auto convert = [&](const float* in, uint8_t* out) {
+    const uint32x4_t low = vaddq_u32(quantize(vld1q_f32(in), k), zero_point);
+    const uint32x4_t high = vaddq_u32(quantize(vld1q_f32(in + 4), k), zero_point);
+    vst1_u8(out, vmovn_u16(vcombine_u16(vmovn_u32(low), vmovn_u32(high))));
+  };
+  for_each_pixel(args, [&](const float* in, uint8_t* out, size_t size) {
+    size_t i = 0;
+    for (; size - i >= 8; i += 8) convert(in + i, out + i);
+    if (i < size) {
+      float values[8] = {};
+      uint8_t bytes[8];
+      __builtin_memcpy(values, in + i, (size - i) * sizeof(float));
+      convert(values, bytes);
+      __builtin_memcpy(out + i, bytes, size - i);
+    }
+  });
+}
+
 void dequantize(const Dequantize& args) {
   const uint8x8_t zero_point = vdup_n_u8(static_cast<uint8_t>(args.zero_point));
   const float32x4_t scale = vdupq_n_f32(args.scale);
-  size_t i = 0;
-  for (; args.size - i >= 8; i += 8) {
-    const int16x8_t value = vreinterpretq_s16_u16(vsubl_u8(vld1_u8(args.in + i), zero_point));
-    const float32x4_t low = vcvtq_f32_s32(vmovl_s16(vget_low_s16(value)));
-    const float32x4_t high = vcvtq_f32_s32(vmovl_high_s16(value));
-    vst1q_f32(args.out + i, vmulq_f32(low, scale));
-    vst1q_f32(args.out + i + 4, vmulq_f32(high, scale));
-  }
-  for (; i < args.size; ++i) {
-    args.out[i] = static_cast<float>(args.in[i] - args.zero_point) * args.scale;
-  }
+  for_each_pixel(args, [&](const uint8_t* in, float* out, size_t size) {
+    size_t i = 0;
+    for (; size - i >= 8; i += 8) {
+      const int16x8_t value = vreinterpretq_s16_u16(vsubl_u8(vld1_u8(in + i), zero_point));
+      const float32x4_t low = vcvtq_f32_s32(vmovl_s16(vget_low_s16(value)));
+      const float32x4_t high = vcvtq_f32_s32(vmovl_high_s16(value));
+      vst1q_f32(out + i, vmulq_f32(low, scale));
+      vst1q_f32(out + i + 4, vmulq_f32(high, scale));
+    }
+    for (; i < size; ++i) out[i] = static_cast<float>(in[i] - args.zero_point) * args.scale;
+  });
 }
 
 }  // namespace
 
-extern const ConvertKernels convert_arm_neon = {"convert_arm_neon", quantize_planar, dequantize};
+extern const ConvertKernels convert_arm_neon = {"convert_arm_neon", quantize_planar, quantize_nhwc,
+                                                dequantize};
 
 }  // namespace wbcq

@@ -1,4 +1,4 @@
-// Conversions between float32 and u8 at the borders of an integer graph.
+// Conversions between float32 and u8.
 #ifndef WBCQ_KERNELS_CONVERT_CONVERT_H_
 #define WBCQ_KERNELS_CONVERT_CONVERT_H_
 
@@ -23,11 +23,30 @@ struct QuantizePlanar {
   int32_t zero_point;
 };
 
-// out[i] = float(in[i] - zero_point) * scale for i in [0, size); any alignment.
+// Between NHWC tensors, or parts of their channels: `pixels` runs of `channels` elements, a stride (in
+// elements) apart from each other; with pixels == 1 any contiguous run. Exactly the elements of the
+// pixels are read and written; any alignment of bytes; pixels and channels may be 0.
+//
+// out = clamp(rne(in * inverse_scale) + zero_point, 0, 255); NaN gives 0.
+struct QuantizeNhwc {
+  size_t pixels;
+  size_t channels;
+  const float* in;
+  size_t in_stride;
+  uint8_t* out;
+  size_t out_stride;
+  float inverse_scale;
+  int32_t zero_point;
+};
+
+// out = float(in - zero_point) * scale
 struct Dequantize {
-  size_t size;
+  size_t pixels;
+  size_t channels;
   const uint8_t* in;
+  size_t in_stride;
   float* out;
+  size_t out_stride;
   float scale;
   int32_t zero_point;
 };
@@ -35,6 +54,7 @@ struct Dequantize {
 struct ConvertKernels {
   const char* name;
   void (*quantize_planar)(const QuantizePlanar& args);
+  void (*quantize_nhwc)(const QuantizeNhwc& args);
   void (*dequantize)(const Dequantize& args);
 };
 

@@ -17,14 +17,29 @@ void quantize_planar(const QuantizePlanar& args) {
   }
 }
 
+void quantize_nhwc(const QuantizeNhwc& args) {
+  for (size_t p = 0; p < args.pixels; ++p) {
+    const float* in = args.in + p * args.in_stride;
+    uint8_t* out = args.out + p * args.out_stride;
+    for (size_t c = 0; c < args.channels; ++c) {
+      out[c] = quantize_value(in[c], args.inverse_scale, args.zero_point);
+    }
+  }
+}
+
 void dequantize(const Dequantize& args) {
-  for (size_t i = 0; i < args.size; ++i) {
-    args.out[i] = dequantize_value(args.in[i], args.scale, args.zero_point);
+  for (size_t p = 0; p < args.pixels; ++p) {
+    const uint8_t* in = args.in + p * args.in_stride;
+    float* out = args.out + p * args.out_stride;
+    for (size_t c = 0; c < args.channels; ++c) {
+      out[c] = dequantize_value(in[c], args.scale, args.zero_point);
+    }
   }
 }
 
 }  // namespace
 
-extern const ConvertKernels convert_reference = {"convert_reference", quantize_planar, dequantize};
+extern const ConvertKernels convert_reference = {"convert_reference", quantize_planar,
+                                                 quantize_nhwc, dequantize};
 
 }  // namespace wbcq

@@ -197,11 +197,15 @@ void quantize_chunks(const QuantizePlanar& args, const Constants& k) {
   }
 }
 
+template <typename Args>
+Constants constants_of(const Args& args) {
+  return {_mm256_set1_ps(args.inverse_scale), _mm256_set1_ps(static_cast<float>(-args.zero_point)),
+          _mm256_set1_ps(static_cast<float>(255 - args.zero_point)),
+          _mm256_set1_epi8(static_cast<char>(args.zero_point))};
+}
+
 void quantize_planar(const QuantizePlanar& args) {
-  const Constants k = {_mm256_set1_ps(args.inverse_scale),
-                       _mm256_set1_ps(static_cast<float>(-args.zero_point)),
-                       _mm256_set1_ps(static_cast<float>(255 - args.zero_point)),
-                       _mm256_set1_epi8(static_cast<char>(args.zero_point))};
+  const Constants k = constants_of(args);
   if (args.out_stride > 4) return quantize_chunks(args, k);
   switch (args.channels) {
     case 1:
@@ -215,22 +219,56 @@ void quantize_planar(const QuantizePlanar& args) {
   }
 }
 
+// Runs of pixels, one where there are no gaps: run_pixel(in, out, size).
+template <typename Args, typename RunPixel>
+void for_each_pixel(const Args& args, RunPixel run_pixel) {
+  if (args.in_stride == args.channels && args.out_stride == args.channels) {
+    return run_pixel(args.in, args.out, args.pixels * args.channels);
+  }
+  for (size_t p = 0; p < args.pixels; ++p) {
+    run_pixel(args.in + p * args.in_stride, args.out + p * args.out_stride, args.channels);
+  }
+}
+
+void quantize_nhwc(const QuantizeNhwc& args) {
+  const Constants k = constants_of(args);
+  const __m256i zero_point = _mm256_set1_epi32(args.zero_point);
+  const auto convert = [&](const float* in, uint8_t* out) {
+    const __m256i value = _mm256_add_epi32(quantize(_mm256_loadu_ps(in), k), zero_point);
+    const __m128i words =
+        _mm_packus_epi32(_mm256_castsi256_si128(value), _mm256_extracti128_si256(value, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(out), _mm_packus_epi16(words, words));
+  };
+  for_each_pixel(args, [&](const float* in, uint8_t* out, size_t size) {
+    size_t i = 0;
+    for (; size - i >= 8; i += 8) convert(in + i, out + i);
+    if (i < size) {
+      float values[8] = {};
+      uint8_t bytes[8];
+      __builtin_memcpy(values, in + i, (size - i) * sizeof(float));
+      convert(values, bytes);
+      __builtin_memcpy(out + i, bytes, size - i);
+    }
+  });
+}
+
 void dequantize(const Dequantize& args) {
   const __m256i zero_point = _mm256_set1_epi32(args.zero_point);
   const __m256 scale = _mm256_set1_ps(args.scale);
-  size_t i = 0;
-  for (; args.size - i >= 8; i += 8) {
-    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(args.in + i));
-    const __m256i value = _mm256_sub_epi32(_mm256_cvtepu8_epi32(bytes), zero_point);
-    _mm256_storeu_ps(args.out + i, _mm256_mul_ps(_mm256_cvtepi32_ps(value), scale));
-  }
-  for (; i < args.size; ++i) {
-    args.out[i] = static_cast<float>(args.in[i] - args.zero_point) * args.scale;
-  }
+  for_each_pixel(args, [&](const uint8_t* in, float* out, size_t size) {
+    size_t i = 0;
+    for (; size - i >= 8; i += 8) {
+      const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(in + i));
+      const __m256i value = _mm256_sub_epi32(_mm256_cvtepu8_epi32(bytes), zero_point);
+      _mm256_storeu_ps(out + i, _mm256_mul_ps(_mm256_cvtepi32_ps(value), scale));
+    }
+    for (; i < size; ++i) out[i] = static_cast<float>(in[i] - args.zero_point) * args.scale;
+  });
 }
 
 }  // namespace
 
-extern const ConvertKernels convert_x86_avx2 = {"convert_x86_avx2", quantize_planar, dequantize};
+extern const ConvertKernels convert_x86_avx2 = {"convert_x86_avx2", quantize_planar, quantize_nhwc,
+                                                dequantize};
 
 }  // namespace wbcq

@@ -103,11 +103,15 @@ void quantize_chunk(const QuantizePlanar& args, size_t channel, size_t p, size_t
   }
 }
 
+template <typename Args>
+Constants constants_of(const Args& args) {
+  return {_mm512_set1_ps(args.inverse_scale), _mm512_set1_ps(static_cast<float>(-args.zero_point)),
+          _mm512_set1_ps(static_cast<float>(255 - args.zero_point)),
+          _mm512_set1_epi8(static_cast<char>(args.zero_point))};
+}
+
 void quantize_planar(const QuantizePlanar& args) {
-  const Constants k = {_mm512_set1_ps(args.inverse_scale),
-                       _mm512_set1_ps(static_cast<float>(-args.zero_point)),
-                       _mm512_set1_ps(static_cast<float>(255 - args.zero_point)),
-                       _mm512_set1_epi8(static_cast<char>(args.zero_point))};
+  const Constants k = constants_of(args);
   if (args.out_stride <= 4) {
     switch (args.channels) {
       case 1:
@@ -128,6 +132,35 @@ void quantize_planar(const QuantizePlanar& args) {
   }
 }
 
+// Runs of pixels, one where there are no gaps: run_pixel(in, out, size).
+template <typename Args, typename RunPixel>
+void for_each_pixel(const Args& args, RunPixel run_pixel) {
+  if (args.in_stride == args.channels && args.out_stride == args.channels) {
+    return run_pixel(args.in, args.out, args.pixels * args.channels);
+  }
+  for (size_t p = 0; p < args.pixels; ++p) {
+    run_pixel(args.in + p * args.in_stride, args.out + p * args.out_stride, args.channels);
+  }
+}
+
+void quantize_nhwc(const QuantizeNhwc& args) {
+  const Constants k = constants_of(args);
+  const __m512i zero_point = _mm512_set1_epi32(args.zero_point);
+  const auto convert = [&](__m512 x) {
+    return _mm512_cvtepi32_epi8(_mm512_add_epi32(quantize(x, k), zero_point));
+  };
+  for_each_pixel(args, [&](const float* in, uint8_t* out, size_t size) {
+    size_t i = 0;
+    for (; size - i >= 16; i += 16) {
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i), convert(_mm512_loadu_ps(in + i)));
+    }
+    if (i < size) {
+      const __mmask16 mask = static_cast<__mmask16>(0xFFFF >> (16 - (size - i)));
+      _mm_mask_storeu_epi8(out + i, mask, convert(_mm512_maskz_loadu_ps(mask, in + i)));
+    }
+  });
+}
+
 void dequantize(const Dequantize& args) {
   const __m512i zero_point = _mm512_set1_epi32(args.zero_point);
   const __m512 scale = _mm512_set1_ps(args.scale);
@@ -135,20 +168,22 @@ void dequantize(const Dequantize& args) {
     const __m512i value = _mm512_sub_epi32(_mm512_cvtepu8_epi32(bytes), zero_point);
     return _mm512_mul_ps(_mm512_cvtepi32_ps(value), scale);
   };
-  size_t i = 0;
-  for (; args.size - i >= 16; i += 16) {
-    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(args.in + i));
-    _mm512_storeu_ps(args.out + i, convert(bytes));
-  }
-  if (i < args.size) {
-    const __mmask16 mask = static_cast<__mmask16>(0xFFFF >> (16 - (args.size - i)));
-    _mm512_mask_storeu_ps(args.out + i, mask, convert(_mm_maskz_loadu_epi8(mask, args.in + i)));
-  }
+  for_each_pixel(args, [&](const uint8_t* in, float* out, size_t size) {
+    size_t i = 0;
+    for (; size - i >= 16; i += 16) {
+      const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in + i));
+      _mm512_storeu_ps(out + i, convert(bytes));
+    }
+    if (i < size) {
+      const __mmask16 mask = static_cast<__mmask16>(0xFFFF >> (16 - (size - i)));
+      _mm512_mask_storeu_ps(out + i, mask, convert(_mm_maskz_loadu_epi8(mask, in + i)));
+    }
+  });
 }
 
 }  // namespace
 
 extern const ConvertKernels convert_x86_avx512vnni = {"convert_x86_avx512vnni", quantize_planar,
-                                                      dequantize};
+                                                      quantize_nhwc, dequantize};
 
 }  // namespace wbcq

@@ -42,7 +42,7 @@ uint8_t expected_quantize(float value, float inverse_scale, int32_t zero_point) 
   return testing::expected_round_clamp(product, zero_point, 0, 255);
 }
 
-class ConvertTest : public ::testing::TestWithParam<Candidate> {
+class QuantizePlanarTest : public ::testing::TestWithParam<Candidate> {
  protected:
   void SetUp() override {
     if (!isa_supported(GetParam().isa)) GTEST_SKIP() << "this CPU cannot run it";
@@ -80,27 +80,6 @@ class ConvertTest : public ::testing::TestWithParam<Candidate> {
     })) << "wrote before the output";
   }
 
-  static void check_dequantize(const std::vector<uint8_t>& values, float scale,
-                               int32_t zero_point) {
-    constexpr size_t kPrefix = 16;
-    GuardedBuffer<uint8_t> in(values.size());
-    GuardedBuffer<float> out(kPrefix + values.size());
-    const float untouched = out[0];
-    std::copy(values.begin(), values.end(), in.data());
-    GetParam().kernels->dequantize(
-        {values.size(), in.data(), out.data() + kPrefix, scale, zero_point});
-    for (size_t i = 0; i < values.size(); ++i) {
-      const float expected =
-          testing::expected_product(static_cast<float>(values[i] - zero_point), scale);
-      ASSERT_EQ(std::bit_cast<uint32_t>(out[kPrefix + i]), std::bit_cast<uint32_t>(expected))
-          << "element " << i << " of " << values.size() << ": " << int{values[i]} << " - "
-          << zero_point << " times " << scale;
-    }
-    for (size_t i = 0; i < kPrefix; ++i) {
-      ASSERT_EQ(std::bit_cast<uint32_t>(out[i]), std::bit_cast<uint32_t>(untouched));
-    }
-  }
-
   static std::vector<float> random_floats(Random& random, size_t size, float magnitude) {
     std::vector<float> values(size);
     for (float& value : values) value = random.uniform_float(-magnitude, magnitude);
@@ -108,7 +87,7 @@ class ConvertTest : public ::testing::TestWithParam<Candidate> {
   }
 };
 
-TEST_P(ConvertTest, QuantizesEveryPixelCountIntoSmallPixels) {
+TEST_P(QuantizePlanarTest, QuantizesEveryPixelCountIntoSmallPixels) {
   Random random;
   for (size_t out_stride = 1; out_stride <= 4; ++out_stride) {
     for (size_t channels = 1; channels <= out_stride; ++channels) {
@@ -121,7 +100,7 @@ TEST_P(ConvertTest, QuantizesEveryPixelCountIntoSmallPixels) {
   }
 }
 
-TEST_P(ConvertTest, QuantizesEveryChannelCount) {
+TEST_P(QuantizePlanarTest, QuantizesEveryChannelCount) {
   Random random;
   for (size_t channels = 1; channels <= 70; ++channels) {
     for (size_t padding : {0, 1, 2, 3, 7, 16, 21}) {
@@ -136,7 +115,7 @@ TEST_P(ConvertTest, QuantizesEveryChannelCount) {
 
 // Values that are halfway between two results, exactly and one float to either side, for every zero
 // point; with inverse scale 1 the product is the value itself.
-TEST_P(ConvertTest, QuantizeRoundsTiesToEven) {
+TEST_P(QuantizePlanarTest, QuantizeRoundsTiesToEven) {
   std::vector<float> values;
   for (int i = -258; i <= 258; ++i) {
     const float tie = static_cast<float>(i) + 0.5f;
@@ -163,7 +142,7 @@ std::vector<float> special_values() {
           -1e20f, 8388607.5f, 8388608.0f, 16777216.0f};
 }
 
-TEST_P(ConvertTest, QuantizesSpecialValues) {
+TEST_P(QuantizePlanarTest, QuantizesSpecialValues) {
   const std::vector<float> values = special_values();
   for (float inverse_scale : {1.0f, 50.0f, 1e-38f, 1e-45f, 8.5e37f, 3.4e38f}) {
     for (int32_t zero_point : {0, 1, 127, 128, 254, 255}) {
@@ -187,7 +166,7 @@ TEST_P(ConvertTest, QuantizesSpecialValues) {
 }
 
 // A sample of all bit patterns: the step is prime, so every exponent meets many significands.
-TEST_P(ConvertTest, QuantizesBitPatterns) {
+TEST_P(QuantizePlanarTest, QuantizesBitPatterns) {
   constexpr uint64_t kStep = 10007;
   std::vector<float> values;
   for (uint64_t pattern = 0; pattern < uint64_t{1} << 32; pattern += kStep) {
@@ -196,7 +175,7 @@ TEST_P(ConvertTest, QuantizesBitPatterns) {
   ASSERT_NO_FATAL_FAILURE(check_quantize(values, values.size(), 1, 1, 0, 1.0f / 0.0173f, 114));
 }
 
-TEST_P(ConvertTest, QuantizesRandomShapes) {
+TEST_P(QuantizePlanarTest, QuantizesRandomShapes) {
   Random random;
   for (int round = 0; round < 300; ++round) {
     const size_t pixels = static_cast<size_t>(random.uniform(0, 100));
@@ -210,26 +189,7 @@ TEST_P(ConvertTest, QuantizesRandomShapes) {
   }
 }
 
-TEST_P(ConvertTest, DequantizesEverySize) {
-  Random random;
-  for (size_t size = 0; size <= 150; ++size) {
-    std::vector<uint8_t> values(size);
-    for (uint8_t& value : values) value = static_cast<uint8_t>(random.uniform(0, 255));
-    ASSERT_NO_FATAL_FAILURE(check_dequantize(values, 0.037f, 87));
-  }
-}
-
-TEST_P(ConvertTest, DequantizesEveryValueAndZeroPoint) {
-  std::vector<uint8_t> values(256);
-  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<uint8_t>(i);
-  for (float scale : {1.0f, 0.1f, 1.0f / 3.0f, 1e-45f, 1e-38f, 1e37f, 3.4e38f}) {
-    for (int32_t zero_point = 0; zero_point < 256; ++zero_point) {
-      ASSERT_NO_FATAL_FAILURE(check_dequantize(values, scale, zero_point));
-    }
-  }
-}
-
-INSTANTIATE_TEST_SUITE_P(, ConvertTest, ::testing::ValuesIn(kCandidates),
+INSTANTIATE_TEST_SUITE_P(, QuantizePlanarTest, ::testing::ValuesIn(kCandidates),
                          [](const auto& candidate) {
                            return std::string(candidate.param.kernels->name);
                          });
