@@ -9,7 +9,7 @@ import numpy as np
 
 MAGIC: Final = b"WBCQ\r\n\x1a\n"
 MAJOR: Final = 1
-MINOR: Final = 0
+MINOR: Final = 1
 ALIGNMENT: Final = 64
 HEADER_BYTES: Final = 64
 
@@ -40,7 +40,9 @@ TENSOR: Final = np.dtype(
         ("dims", "<i4", 4),
         ("scale", "<f4"),
         ("zero_point", "<i4"),
-        ("reserved", "u1", 32),
+        ("parent", "<u4"),
+        ("channel_offset", "<i4"),
+        ("reserved", "u1", 24),
     ]
 )
 BLOB: Final = np.dtype(
@@ -102,6 +104,13 @@ OP_KINDS: Final = {
     4: "max_pool2d",
     5: "avg_pool2d",
     6: "add",
+    7: "lookup",
+    8: "mul",
+    9: "resize",
+    10: "pad",
+    11: "unary",
+    12: "binary",
+    13: "softmax",
 }
 
 _WINDOW: Final = (
@@ -116,16 +125,40 @@ _WINDOW: Final = (
     "dilation_h",
     "dilation_w",
 )
-_POOL: Final = (*_WINDOW, "count_include_pad", "divisor", "lo", "hi")
+_REQUANTIZE: Final = ("lo", "hi", "pre_scale", "pre_zero_point")
+_POOL: Final = (*_WINDOW, "count_include_pad", "divisor", *_REQUANTIZE)
 ATTRS: Final[dict[str, tuple[str, ...]]] = {
     "quantize": (),
     "dequantize": (),
-    "conv2d": (*_WINDOW, "groups", "lo", "hi"),
+    "conv2d": (*_WINDOW, "groups", "lo", "hi", "has_residual", "pre_scale", "pre_zero_point"),
     "max_pool2d": _POOL,
     "avg_pool2d": _POOL,
-    "add": ("lo", "hi"),
+    "add": (*_REQUANTIZE, "subtract"),
+    "lookup": (),
+    "mul": _REQUANTIZE,
+    "resize": ("mode", "align_corners"),
+    "pad": ("pad_top", "pad_left", "pad_bottom", "pad_right", "value"),
+    "unary": ("function", "p0", "p1"),
+    "binary": ("function",),
+    "softmax": (),
 }
 """Names of an operator's attributes, in the order of ``OpRecord::attrs``."""
+
+
+def float_bits(value: float) -> int:
+    """The int32 with the bits of a float32.
+
+    Example:
+        >>> hex(float_bits(1.0))
+        '0x3f800000'
+    """
+    with np.errstate(over="ignore"):
+        return int(np.float32(value).view(np.int32))
+
+
+def bits_float(bits: int) -> float:
+    """The float32 with the bits of an int32."""
+    return float(np.int32(bits).view(np.float32))
 
 
 def align_up(offset: int) -> int:

@@ -3,43 +3,32 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from wbcq.engine import _layout as layout
+from wbcq.engine._checks import MAX_DIM, MAX_ELEMENTS, MAX_INPUTS, MAX_NAME_BYTES
 from wbcq.engine._container import fail, unpack
-from wbcq.engine.program import (
-    BATCH,
-    Add,
-    AvgPool2d,
-    Conv2d,
-    Dequantize,
-    Io,
-    MaxPool2d,
-    Op,
-    Program,
-    Quantize,
-    Tensor,
-)
-from wbcq.engine.validate import (
-    MAX_DIM,
-    MAX_ELEMENTS,
-    MAX_NAME_BYTES,
-    validate_program,
-)
+from wbcq.engine._op_reader import OpHead, decode_op
+from wbcq.engine.program import BATCH, Io, Op, Program, Tensor
+from wbcq.engine.validate import validate_program
 from wbcq.errors import ModelFileError
 
 __all__ = ["decode_program"]
 
 Array = npt.NDArray[Any]
 
+_INPUTS = {"conv2d": (1, MAX_INPUTS), "add": (2, 2), "mul": (2, 2), "binary": (2, 2)}
+"""Least and most inputs of operators that may have more than one."""
+
 
 def decode_program(data: bytes) -> Program:
     """Checks and decodes the contents of a model file; ModelFileError for anything wrong."""
-    program = _Decoder(unpack(data)).decode()
+    sections = unpack(data)
+    minor = layout.HEADER.unpack_from(data)[2]
+    program = _Decoder(sections, minor).decode()
     try:
         validate_program(program)
     except ValueError as error:
@@ -47,26 +36,14 @@ def decode_program(data: bytes) -> Program:
     return program
 
 
-@dataclass(frozen=True)
-class _OpHead:
-    """What all operators have."""
-
-    label: str
-    name: str
-    kind: str
-    inputs: list[str]
-    y: str
-    blobs: list[int]
-    attrs: dict[str, int]
-
-
 class _Decoder:
     """Turns the records of checked sections into objects."""
 
-    def __init__(self, sections: dict[str, memoryview]) -> None:
+    def __init__(self, sections: dict[str, memoryview], minor: int) -> None:
         def records(name: str) -> Array:
             return np.frombuffer(sections[name], layout.RECORDS[name])
 
+        self.minor = minor
         self.strings = bytes(sections["strings"])
         if not self.strings.endswith(b"\0"):
             fail("section 0 (strings): must end with a zero byte")
@@ -86,6 +63,7 @@ class _Decoder:
         metadata = _decode_metadata(self.metadata)
         self.tensor_names = self._names("tensor", self.tensor_records)
         tensors = [self._tensor(i) for i in range(len(self.tensor_records))]
+        self.tensors = {tensor.name: tensor for tensor in tensors}
         self.blob_names = self._names("blob", self.blob_records)
         self.blobs = self._decode_blobs()
         self.blob_used = [False] * len(self.blobs)
@@ -93,7 +71,7 @@ class _Decoder:
         ops = self._decode_ops()
         inputs, outputs = self._decode_io()
         return Program(
-            tensors={tensor.name: tensor for tensor in tensors},
+            tensors=self.tensors,
             ops=ops,
             inputs=inputs,
             outputs=outputs,
@@ -126,6 +104,9 @@ class _Decoder:
             fail(f"{label}: dims[0] is {dims[0]}, must be {BATCH} (the batch)")
         if record["reserved0"].any() or record["reserved"].any():
             fail(f"{label}: reserved bytes are not zero")
+        parent = int(record["parent"])
+        if parent > len(self.tensor_names):
+            fail(f"{label}: parent is tensor {parent - 1} of {len(self.tensor_names)}")
         return Tensor(
             name=name,
             dtype=cast(Literal["u8", "f32"], dtype),
@@ -134,6 +115,8 @@ class _Decoder:
             channels=dims[3],
             scale=float(record["scale"]),
             zero_point=int(record["zero_point"]),
+            parent=self.tensor_names[parent - 1] if parent else None,
+            channel_offset=int(record["channel_offset"]),
         )
 
     def _decode_blobs(self) -> list[Array]:
@@ -181,14 +164,14 @@ class _Decoder:
         end = 0
         for index in range(len(self.op_records)):
             head, end = self._op_head(index, end)
-            ops.append(self._op(head))
+            ops.append(decode_op(head, self.tensors, self.blobs))
         if end != len(self.operands):
             fail(f"section 3 (operands): has {len(self.operands)}, the operators use {end}")
         if not all(self.blob_used):
             fail(f"blob {self.blob_used.index(False)} is never used")
         return tuple(ops)
 
-    def _op_head(self, index: int, end: int) -> tuple[_OpHead, int]:
+    def _op_head(self, index: int, end: int) -> tuple[OpHead, int]:
         record = self.op_records[index]
         name = self.op_names[index]
         kind = layout.OP_KINDS.get(int(record["kind"]))
@@ -200,14 +183,14 @@ class _Decoder:
         label = f"op {index} {name!r} ({kind})"
         if record["reserved"].any():
             fail(f"{label}: reserved is not zero")
-        low, high = {"conv2d": (1, 2), "add": (2, 2)}.get(kind, (1, 1))
+        low, high = _INPUTS.get(kind, (1, 1))
+        if self.minor == 0:
+            high = min(high, 2)
         counts = [int(record[field]) for field in ("inputs", "outputs", "blobs")]
         if not low <= counts[0] <= high:
             fail(f"{label}: {counts[0]} inputs, must be {low}..{high}")
         if counts[1] != 1:
             fail(f"{label}: {counts[1]} outputs, must be 1")
-        if counts[2] != (3 if kind == "conv2d" else 0):
-            fail(f"{label}: {counts[2]} blobs, must be {3 if kind == 'conv2d' else 0}")
         if int(record["first_operand"]) != end:
             fail(f"{label}: first_operand is {record['first_operand']}, must be {end}")
         operands = self.operands[end : end + sum(counts)]
@@ -230,53 +213,12 @@ class _Decoder:
         if any(attrs[len(fields) :]):
             fail(f"{label}: an unused attribute is not 0")
         values = dict(zip(fields, attrs, strict=False))
-        return _OpHead(label, name, kind, names[:-1], names[-1], blobs, values), end + sum(counts)
-
-    def _op(self, head: _OpHead) -> Op:
-        a = head.attrs
-        x, y = head.inputs[0], head.y
-        if head.kind == "quantize":
-            return Quantize(head.name, x, y)
-        if head.kind == "dequantize":
-            return Dequantize(head.name, x, y)
-        if head.kind == "add":
-            return Add(head.name, x, head.inputs[1], y, a["lo"], a["hi"])
-        kernel = (a["kernel_h"], a["kernel_w"])
-        stride = (a["stride_h"], a["stride_w"])
-        pads = (a["pad_top"], a["pad_left"], a["pad_bottom"], a["pad_right"])
-        dilation = (a["dilation_h"], a["dilation_w"])
-        if head.kind == "max_pool2d":
-            _expect(head, count_include_pad=0, divisor=0, lo=0, hi=255)
-            return MaxPool2d(head.name, x, y, kernel, stride, pads, dilation)
-        if head.kind == "avg_pool2d":
-            _expect(head, dilation_h=1, dilation_w=1)
-            if a["count_include_pad"] not in (0, 1):
-                fail(f"{head.label}: count_include_pad is {a['count_include_pad']}, must be 0..1")
-            counts = bool(a["count_include_pad"])
-            return AvgPool2d(
-                head.name, x, y, kernel, stride, pads, counts, a["divisor"], a["lo"], a["hi"]
-            )
-        weight, bias, weight_scale = (self.blobs[blob] for blob in head.blobs)
-        if weight.ndim != 4 or kernel != weight.shape[1:3]:
-            fail(
-                f"{head.label}: weight has shape {list(weight.shape)}, must be "
-                f"[O, {kernel[0]}, {kernel[1]}, I / groups]"
-            )
-        return Conv2d(
-            name=head.name,
-            x=x,
-            y=y,
-            weight=weight,
-            bias=bias,
-            weight_scale=weight_scale,
-            stride=stride,
-            pads=pads,
-            dilation=dilation,
-            groups=a["groups"],
-            lo=a["lo"],
-            hi=a["hi"],
-            residual=head.inputs[1] if len(head.inputs) == 2 else None,
-        )
+        if kind == "conv2d" and self.minor == 0:
+            # Version 1.0 had one input and, perhaps, a residual.
+            if values["has_residual"]:
+                fail(f"{label}: has_residual is {values['has_residual']}, must be 0")
+            values["has_residual"] = counts[0] - 1
+        return OpHead(label, name, kind, names[:-1], names[-1], blobs, values), end + sum(counts)
 
     def _decode_io(self) -> tuple[tuple[Io, ...], tuple[Io, ...]]:
         inputs: list[Io] = []
@@ -297,12 +239,6 @@ class _Decoder:
                 fail(f"{label}: an unused dimension is not 1")
             (outputs if is_output else inputs).append(Io(self.tensor_names[tensor], shape))
         return tuple(inputs), tuple(outputs)
-
-
-def _expect(head: _OpHead, **values: int) -> None:
-    for field, value in values.items():
-        if head.attrs[field] != value:
-            fail(f"{head.label}: {field} is {head.attrs[field]}, must be {value}")
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -15,19 +15,28 @@ import numpy.typing as npt
 from wbcq.engine import _layout as layout
 from wbcq.engine._container import pack
 from wbcq.engine._program_reader import decode_program
+from wbcq.engine.operators import BINARY_FUNCTIONS, RESIZE_MODES, UNARY_FUNCTIONS
 from wbcq.engine.program import (
     BATCH,
     Add,
     AvgPool2d,
+    Binary,
     Conv2d,
     Dequantize,
     Io,
+    Lookup,
     MaxPool2d,
+    Mul,
     Op,
+    Pad,
     Program,
     Quantize,
+    Resize,
+    Softmax,
     Tensor,
+    Unary,
     op_inputs,
+    op_is_float,
     op_kind,
 )
 from wbcq.engine.validate import validate_program
@@ -136,8 +145,8 @@ class _Encoder:
 
     def encode(self, program: Program) -> bytes:
         index = {name: i for i, name in enumerate(program.tensors)}
-        tensors = [self._tensor(tensor) for tensor in program.tensors.values()]
-        ops = [self._op(op, index) for op in program.ops]
+        tensors = [self._tensor(tensor, index) for tensor in program.tensors.values()]
+        ops = [self._op(op, index, program.tensors) for op in program.ops]
         io = [
             _io(io, index[io.tensor], is_output=ios is program.outputs)
             for ios in (program.inputs, program.outputs)
@@ -162,11 +171,13 @@ class _Encoder:
             self.strings += text.encode() + b"\0"
         return offset
 
-    def _tensor(self, tensor: Tensor) -> tuple[Any, ...]:
+    def _tensor(self, tensor: Tensor, index: dict[str, int]) -> tuple[Any, ...]:
         dtype = {name: code for code, name in layout.DTYPES.items()}[tensor.dtype]
         dims = (BATCH, tensor.height, tensor.width, tensor.channels)
         name = self._string(tensor.name)
-        return (name, dtype, 0, dims, tensor.scale, tensor.zero_point, 0)
+        parent = 0 if tensor.parent is None else index[tensor.parent] + 1
+        qparams = (tensor.scale, tensor.zero_point)
+        return (name, dtype, 0, dims, *qparams, parent, tensor.channel_offset, 0)
 
     def _blob(self, name: str, array: npt.NDArray[np.generic]) -> int:
         codes = {dtype: code for code, dtype in layout.NUMPY_DTYPES.items()}
@@ -180,38 +191,67 @@ class _Encoder:
         )
         return len(self.blobs) - 1
 
-    def _op(self, op: Op, index: dict[str, int]) -> tuple[Any, ...]:
+    def _op(self, op: Op, index: dict[str, int], tensors: dict[str, Tensor]) -> tuple[Any, ...]:
         kind = op_kind(op)
         code = {name: code for code, name in layout.OP_KINDS.items()}[kind]
         first = len(self.operands)
         inputs = op_inputs(op)
         self.operands += [index[name] for name in (*inputs, op.y)]
         blobs = 0
-        if isinstance(op, Conv2d):
-            for role in ("weight", "bias", "weight_scale"):
-                self.operands.append(self._blob(f"{op.name}.{role}", getattr(op, role)))
+        for role in ("weight", "bias", "weight_scale", "table"):
+            array = getattr(op, role, None)
+            if array is not None:
+                self.operands.append(self._blob(f"{op.name}.{role}", array))
                 blobs += 1
-        attrs = _attrs(op)
+        attrs = _attrs(op, tensors)
         attrs += [0] * (16 - len(attrs))
         return (code, self._string(op.name), first, len(inputs), 1, blobs, 0, attrs)
 
 
-def _attrs(op: Op) -> list[int]:
+def _attrs(op: Op, tensors: dict[str, Tensor]) -> list[int]:
     """Values in the order of ``_layout.ATTRS``."""
     match op:
-        case Quantize() | Dequantize():
+        case Quantize() | Dequantize() | Lookup() | Softmax():
             return []
-        case Add():
-            return [op.lo, op.hi]
         case Conv2d():
-            kernel = op.weight.shape[1:3]
-            window = [*kernel, *op.stride, *op.pads, *op.dilation]
-            return [*window, op.groups, op.lo, op.hi]
+            window = [*op.weight.shape[1:3], *op.stride, *op.pads, *op.dilation]
+            has_residual = int(op.residual is not None)
+            return [*window, op.groups, *_clamp(op, tensors), has_residual, *_pre(op)]
         case MaxPool2d():
             return [*op.kernel, *op.stride, *op.pads, *op.dilation, 0, 0, 0, 255]
         case AvgPool2d():
             window = [*op.kernel, *op.stride, *op.pads, 1, 1]
-            return [*window, int(op.count_include_pad), op.divisor, op.lo, op.hi]
+            divisor = [int(op.count_include_pad), op.divisor]
+            return [*window, *divisor, *_clamp(op, tensors), *_pre(op)]
+        case Add():
+            return [*_clamp(op, tensors), *_pre(op), int(op.subtract)]
+        case Mul():
+            return [*_clamp(op, tensors), *_pre(op)]
+        case Resize():
+            return [RESIZE_MODES.index(op.mode), int(op.align_corners)]
+        case Pad():
+            return [*op.pads, _pad_value(op, tensors[op.x])]
+        case Unary():
+            code = list(UNARY_FUNCTIONS).index(op.function) + 1
+            return [code, *(layout.float_bits(value) for value in op.parameters)]
+        case Binary():
+            return [BINARY_FUNCTIONS.index(op.function) + 1]
+
+
+def _clamp(op: Conv2d | AvgPool2d | Add | Mul, tensors: dict[str, Tensor]) -> list[int]:
+    if op_is_float(op, tensors):
+        return [layout.float_bits(op.act_lo), layout.float_bits(op.act_hi)]
+    return [op.lo, op.hi]
+
+
+def _pre(op: Conv2d | AvgPool2d | Add | Mul) -> list[int]:
+    return [layout.float_bits(op.pre_scale), op.pre_zero_point]
+
+
+def _pad_value(op: Pad, x: Tensor) -> int:
+    if x.dtype == "f32":
+        return layout.float_bits(0.0 if op.value is None else op.value)
+    return x.zero_point if op.value is None else int(op.value)
 
 
 def _io(io: Io, tensor: int, *, is_output: bool) -> tuple[Any, ...]:

@@ -17,11 +17,11 @@ class LayerSummary:
     Attributes:
         name: Module path.
         kind: ``"conv2d"``, ``"max_pool2d"``, ...
-        input_shape: C, H, W of its first input.
+        input_shape: C, H, W of its first input; a convolution's C is that of all its inputs.
         output_shape: C, H, W of its output.
         parameters: Number of weights and biases.
         macs: Multiplications of one picture, those with padding included.
-        bytes: Size of weights, biases and scales in the file.
+        bytes: Size of weights, biases, scales and tables in the file.
     """
 
     name: str
@@ -41,16 +41,23 @@ def summarize(program: Program) -> tuple[LayerSummary, ...]:
 def _summary(op: Op, tensors: dict[str, Tensor]) -> LayerSummary:
     x = tensors[op_inputs(op)[0]]
     y = tensors[op.y]
-    shapes = (x.channels, x.height, x.width), (y.channels, y.height, y.width)
+    channels = (
+        sum(tensors[name].channels for name in op.xs) if isinstance(op, Conv2d) else x.channels
+    )
+    shapes = (channels, x.height, x.width), (y.channels, y.height, y.width)
     if not isinstance(op, Conv2d):
-        return LayerSummary(op.name, op_kind(op), *shapes)
+        table = getattr(op, "table", None)
+        return LayerSummary(
+            op.name, op_kind(op), *shapes, bytes=0 if table is None else table.nbytes
+        )
+    arrays = (op.weight, op.bias, op.weight_scale, op.table)
     return LayerSummary(
         op.name,
         op_kind(op),
         *shapes,
         parameters=op.weight.size + op.bias.size,
         macs=op.weight.size * y.height * y.width,
-        bytes=op.weight.nbytes + op.bias.nbytes + op.weight_scale.nbytes,
+        bytes=sum(array.nbytes for array in arrays if array is not None),
     )
 
 
