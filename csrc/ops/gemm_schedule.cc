@@ -8,7 +8,9 @@ namespace {
 // Conservative shares of the private caches of the CPUs in question (L2: 512 KB to 1 MB).
 constexpr size_t kL2Weights = 512 * 1024;
 constexpr size_t kL2Pixels = 192 * 1024;
-constexpr size_t kMaxBlockTiles = 64;
+// Blocks beyond these sizes gain nothing and cost scratch memory for their row pointers.
+constexpr size_t kMaxBlockTiles = 16;
+constexpr size_t kMaxStreamingBlockTiles = 64;
 
 }  // namespace
 
@@ -37,8 +39,9 @@ GemmSchedule::GemmSchedule(const GemmShape& shape, size_t threads)
   const size_t unit_tiles = ceil_div(tiles_, pixel_parts_);
   weights_stay_ = unit_weights <= kL2Weights;
   const size_t budget = weights_stay_ ? kL2Pixels : 2 * kL2Pixels;
+  const size_t most = weights_stay_ ? kMaxBlockTiles : kMaxStreamingBlockTiles;
   const size_t fitting = std::max<size_t>(1, budget / (shape.mr * shape.pixel_bytes));
-  const size_t blocks = ceil_div(unit_tiles, std::min(fitting, kMaxBlockTiles));
+  const size_t blocks = ceil_div(unit_tiles, std::min(fitting, most));
   block_tiles_ = ceil_div(unit_tiles, blocks);
 }
 
