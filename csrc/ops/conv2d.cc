@@ -19,6 +19,17 @@ std::vector<float> multipliers_of(const Conv2dSpec& spec, std::span<const float>
 
 }  // namespace
 
+OpCost conv2d_cost(const Conv2dSpec& spec) {
+  OpCost cost = {};
+  cost.macs = static_cast<uint64_t>(spec.y.inside_count() * spec.x.inside_count()) *
+              spec.in_channels_per_group() * spec.output->channels;
+  const size_t output_bytes =
+      spec.output->pixels() * spec.output->channels * spec.output->element_bytes();
+  cost.activation_bytes = spec.input->pixels() * spec.input->channels +
+                          (spec.residual != nullptr ? 2 : 1) * output_bytes;
+  return cost;
+}
+
 Result<std::unique_ptr<Op>> make_conv2d(const OpSource& source) {
   const std::span<const int32_t> attrs = source.attrs;
   Conv2dSpec spec = {};
@@ -52,7 +63,7 @@ Result<std::unique_ptr<Op>> make_conv2d(const OpSource& source) {
   spec.lo = attrs[attr::kLo];
   spec.hi = attrs[attr::kHi];
   spec.kernels = source.kernels;
-  return make_conv2d_gemm(spec);
+  return is_depthwise(spec) ? make_conv2d_depthwise(spec) : make_conv2d_gemm(spec);
 }
 
 }  // namespace wbcq

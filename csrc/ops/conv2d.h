@@ -37,6 +37,13 @@ struct Conv2dSpec {
   size_t out_channels_per_group() const { return output->channels / groups; }
 };
 
+// Without the packed weights, which depend on the implementation.
+OpCost conv2d_cost(const Conv2dSpec& spec);
+
+// One filter for each channel.
+bool is_depthwise(const Conv2dSpec& spec);
+Result<std::unique_ptr<Op>> make_conv2d_depthwise(const Conv2dSpec& spec);
+
 // Indirect GEMM: any geometry, any number of groups.
 Result<std::unique_ptr<Op>> make_conv2d_gemm(const Conv2dSpec& spec);
 

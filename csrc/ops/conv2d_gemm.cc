@@ -41,11 +41,7 @@ class ConvGemmOp final : public Op {
                       (fused_ ? static_cast<size_t>(spec.x.kernel) : 1)),
         merged_(std::clamp<size_t>(kernel_.nr / spec.out_channels_per_group(), 1, spec.groups)),
         indirection_(spec.y, fused_ ? fused_axis(spec.x) : spec.x, input_.layout) {
-    cost_.macs = static_cast<uint64_t>(spec.y.inside_count() * spec.x.inside_count()) *
-                 spec.in_channels_per_group() * output_.channels;
-    cost_.activation_bytes = input_.pixels() * input_.channels +
-                             output_.pixels() * output_.channels * output_.element_bytes() *
-                                 (residual_ != nullptr ? 2 : 1);
+    cost_ = conv2d_cost(spec);
   }
 
   Status pack(const Conv2dSpec& spec);

@@ -161,10 +161,13 @@ ConvCase random_case(Random& random) {
   ConvCase conv = {};
   size_t height, width;
   choose_geometry(random, conv, height, width);
-  conv.groups = static_cast<size_t>(random.one_in(2) ? 1 : random.uniform(2, 40));
-  const size_t in = conv.groups * static_cast<size_t>(random.uniform(1, conv.groups == 1 ? 70 : 6));
-  const size_t out =
-      conv.groups * static_cast<size_t>(random.uniform(1, conv.groups == 1 ? 70 : 6));
+  const bool depthwise = random.one_in(5);
+  conv.groups = static_cast<size_t>(depthwise          ? random.uniform(2, 150)
+                                    : random.one_in(2) ? 1
+                                                       : random.uniform(2, 40));
+  const int64_t most = depthwise ? 1 : conv.groups == 1 ? 70 : 6;
+  const size_t in = conv.groups * static_cast<size_t>(random.uniform(1, most));
+  const size_t out = conv.groups * static_cast<size_t>(random.uniform(1, most));
   conv.head = random.one_in(4);
   conv.has_residual = !conv.head && random.one_in(3);
   conv.batch = static_cast<size_t>(random.uniform(1, 3));
@@ -198,7 +201,7 @@ ConvCase random_case(Random& random) {
   return conv;
 }
 
-// In place: the residual's memory is the output's.
+// In place: the residual's memory is the output's, if the operator allows that.
 template <typename T>
 std::vector<T> run(const ConvCase& conv, Isa isa, size_t threads, bool in_place) {
   const auto op = testing::make_or_fail(conv.source(*kernel_table(isa)));
@@ -208,7 +211,7 @@ std::vector<T> run(const ConvCase& conv, Isa isa, size_t threads, bool in_place)
   Storage separate(conv.output, conv.batch);
   input.write(conv.x);
   residual.write(conv.r);
-  Storage& output = in_place ? residual : separate;
+  Storage& output = in_place && op->may_overwrite(1) ? residual : separate;
   std::vector<const std::byte*> inputs = {input.data()};
   if (conv.has_residual) inputs.push_back(residual.data());
   testing::run_tiles(*op, conv.batch, threads, inputs, output.data());
