@@ -6,7 +6,7 @@
 namespace wbcq {
 namespace {
 
-// Channels that one tile moves: one cache line of each pixel.
+// Squares of 16 pixels by 16 channels: a cache line each way.
 constexpr size_t kBlock = 16;
 
 class ToPlanarOp final : public Op {
@@ -30,9 +30,12 @@ class ToPlanarOp final : public Op {
       const size_t picture = i / blocks_ * pixels * tensor_.channels;
       const size_t begin = i % blocks_ * kBlock;
       const size_t end = std::min(begin + kBlock, tensor_.channels);
-      for (size_t p = 0; p < pixels; ++p) {
+      for (size_t p = 0; p < pixels; p += kBlock) {
+        const size_t count = std::min(kBlock, pixels - p);
         for (size_t c = begin; c < end; ++c) {
-          out[picture + c * pixels + p] = in[picture + p * tensor_.channels + c];
+          float* plane = out + picture + c * pixels + p;
+          const float* column = in + picture + p * tensor_.channels + c;
+          for (size_t j = 0; j < count; ++j) plane[j] = column[j * tensor_.channels];
         }
       }
     }
