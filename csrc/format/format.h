@@ -131,7 +131,8 @@ static_assert(sizeof(OpRecord) == 96);
 // u8: blobs are weights i8 [O][KH][KW][I / groups]; bias i32 [O] for a u8 output, f32 [O] for an
 // f32 output; weight scales f32 [O] or [1]; table. An f32 output (a head) has neither residual nor
 // table, its kLo and kHi are 0 and 255. f32: blobs are weights f32, bias f32 [O].
-// A file of version 1.0 has no kHasResidual: a second input is the residual (ModelFile::residual).
+// A file of version 1.0 has no kHasResidual: a second input is the residual
+// (ModelFile::conv2d_residual).
 namespace conv2d {
 // clang-format off
 enum Attr {

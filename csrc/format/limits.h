@@ -10,7 +10,7 @@ namespace wbcq::format {
 
 inline constexpr uint32_t kMaxRecords = 1u << 20;  // of one section
 inline constexpr uint32_t kMaxNameBytes = 1024;
-inline constexpr uint32_t kMaxOperands = 16;  // inputs, outputs and blobs of one operator, each
+inline constexpr uint32_t kMaxInputs = 256;  // of one operator
 inline constexpr int32_t kMaxDim = 1 << 24;
 inline constexpr int64_t kMaxElements =
     (int64_t{1} << 31) - 1;                      // of a blob, or a tensor and picture

@@ -25,9 +25,11 @@ struct AttrRule {
   std::string_view name;
   int32_t min;
   int32_t max;
+  bool is_float = false;  // float32 bits; what they may be is up to the operator's validation
 };
-// In the order of OpRecord::attrs; attributes past the last rule are zero.
-std::span<const AttrRule> attr_rules(uint32_t kind);
+// In the order of OpRecord::attrs; attributes past the last rule are zero. `dtype` is that of the
+// operator's first input.
+std::span<const AttrRule> attr_rules(uint32_t kind, uint8_t dtype);
 
 }  // namespace wbcq::format
 

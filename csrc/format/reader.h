@@ -53,6 +53,15 @@ class ModelFile {
     return operands_.subspan(op.first_operand + op.inputs + op.outputs, op.blobs);
   }
 
+  // The inputs of a kConv2d whose channels are convolved.
+  std::span<const uint32_t> conv2d_inputs(const OpRecord& op) const {
+    return op_inputs(op).first(op.inputs - (has_residual(op) ? 1u : 0u));
+  }
+  // The input of a kConv2d that is added to its result, or kNone.
+  uint32_t conv2d_residual(const OpRecord& op) const {
+    return has_residual(op) ? op_inputs(op).back() : kNone;
+  }
+
   // 64-byte aligned.
   std::span<const std::byte> blob_bytes(uint32_t blob) const {
     return data_.subspan(blobs_[blob].offset, blobs_[blob].bytes);
@@ -70,6 +79,10 @@ class ModelFile {
   explicit ModelFile(MappedFile file) : file_(std::move(file)) {}
   static Result<ModelFile> from_file(MappedFile file);
   Status read_sections();
+  // A convolution of version 1.0 had one input and, perhaps, a residual.
+  bool has_residual(const OpRecord& op) const {
+    return header().minor == 0 ? op.inputs > 1 : op.attrs[conv2d::kHasResidual] != 0;
+  }
 
   MappedFile file_;
   std::string_view strings_;

@@ -3,7 +3,9 @@
 #ifndef WBCQ_FORMAT_VALIDATE_H_
 #define WBCQ_FORMAT_VALIDATE_H_
 
+#include <initializer_list>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "base/status.h"
@@ -25,6 +27,13 @@ Status validate_program(const ModelFile& file);
 // the message.
 Status validate_op(const ModelFile& file, const OpRecord& op, const std::string& label);
 Status validate_conv2d(const ModelFile& file, const OpRecord& op, const std::string& label);
+Status validate_add(const ModelFile& file, const OpRecord& op, const std::string& label);
+Status validate_mul(const ModelFile& file, const OpRecord& op, const std::string& label);
+Status validate_lookup(const ModelFile& file, const OpRecord& op, const std::string& label);
+Status validate_resize(const ModelFile& file, const OpRecord& op, const std::string& label);
+Status validate_pad(const ModelFile& file, const OpRecord& op, const std::string& label);
+Status validate_unary(const ModelFile& file, const OpRecord& op, const std::string& label);
+Status validate_binary(const ModelFile& file, const OpRecord& op, const std::string& label);
 
 // "op 12 'layer1.0.conv1' (conv2d)", "tensor 3 'x'".
 std::string op_label(const ModelFile& file, const OpRecord& op);
@@ -35,8 +44,39 @@ Status invalid_file(const Parts&... parts) {
   return Status(StatusCode::kInvalidFile, cat(parts...));
 }
 
+// Checks that operators share; tensors and blobs are indices.
+std::string shape_text(const TensorRecord& tensor);
+bool is_f32(const TensorRecord& tensor);
+bool same_shape(const TensorRecord& a, const TensorRecord& b);
+Status check_dtype(const ModelFile& file, const std::string& label, uint32_t tensor, DType dtype);
+Status check_same_dtype(const ModelFile& file, const std::string& label, uint32_t x, uint32_t y);
+Status check_same_shape(const ModelFile& file, const std::string& label, uint32_t a, uint32_t b);
+Status check_same_channels(const ModelFile& file, const std::string& label, uint32_t x, uint32_t y);
+Status check_same_qparams(const ModelFile& file, const std::string& label, uint32_t x, uint32_t y);
+Status check_blob_shape(const ModelFile& file, const std::string& label, uint32_t blob,
+                        std::string_view role, DType dtype, std::initializer_list<int64_t> dims);
+Status check_finite(const ModelFile& file, const std::string& label, uint32_t blob,
+                    std::string_view role);
+Status check_table(const ModelFile& file, const std::string& label, uint32_t blob);
+// One input and one output of one shape.
+Status check_map(const ModelFile& file, const OpRecord& op, const std::string& label, DType from,
+                 DType to);
 // A factor of requantization: finite and below kMultiplierBound.
 Status check_multiplier(const std::string& label, float multiplier, std::string_view what);
+
+// The float32 that an attribute holds the bits of.
+float float_attr(int32_t bits);
+
+// Where an operator keeps its clamp and what it rounds to before its table.
+struct RequantizeAttrs {
+  int lo;
+  int hi;
+  int pre_scale;
+  int pre_zero_point;
+};
+// Checks these and the table, the last blob. `scale` becomes the scale that the operator rounds to.
+Status check_requantize(const ModelFile& file, const OpRecord& op, const std::string& label,
+                        const RequantizeAttrs& attrs, bool has_table, float& scale);
 
 // Windows along one axis of a convolution or pool.
 struct Axis {

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "format/channel_ranges.h"
 #include "format/limits.h"
 #include "format/names.h"
 #include "format/validate.h"
@@ -13,7 +14,9 @@ class ProgramValidator {
  public:
   explicit ProgramValidator(const ModelFile& file)
       : file_(file),
-        tensors_(file.tensors().size(), TensorState::kUnwritten),
+        written_(file.tensors().size()),
+        is_input_(file.tensors().size(), false),
+        is_output_(file.tensors().size(), false),
         blob_used_(file.blobs().size(), false) {}
 
   Status run() {
@@ -23,7 +26,22 @@ class ProgramValidator {
   }
 
  private:
-  enum class TensorState : uint8_t { kUnwritten, kInput, kWritten, kOutput };
+  // The tensor whose memory holds the channels of `tensor`.
+  uint32_t root(uint32_t tensor) const {
+    const uint32_t parent = file_.tensors()[tensor].parent;
+    return parent == 0 ? tensor : parent - 1;
+  }
+  bool is_written(uint32_t tensor) const {
+    const TensorRecord& record = file_.tensors()[tensor];
+    return written_[root(tensor)].holds(record.channel_offset,
+                                        record.channel_offset + record.dims[3]);
+  }
+  // False if a channel has been written before.
+  bool write(uint32_t tensor) {
+    const TensorRecord& record = file_.tensors()[tensor];
+    return written_[root(tensor)].add(record.channel_offset,
+                                      record.channel_offset + record.dims[3]);
+  }
 
   Status check_io_records() {
     const auto is_output = [](const IoRecord& io) { return io.is_output != 0; };
@@ -36,10 +54,14 @@ class ProgramValidator {
       const IoRecord& io = file_.io()[i];
       WBCQ_RETURN_IF_ERROR(check_io(io, cat("io ", i, io.is_output ? " (output)" : " (input)")));
       if (io.is_output) continue;
-      if (tensors_[io.tensor] == TensorState::kInput) {
+      if (file_.tensors()[io.tensor].parent != 0) {
+        return invalid_file(tensor_label(file_, io.tensor),
+                            " is a view, an input must have its own memory");
+      }
+      if (!write(io.tensor)) {
         return invalid_file(tensor_label(file_, io.tensor), " is an input twice");
       }
-      tensors_[io.tensor] = TensorState::kInput;
+      is_input_[io.tensor] = true;
     }
     return Status();
   }
@@ -47,8 +69,8 @@ class ProgramValidator {
   Status check_io(const IoRecord& io, const std::string& label) const {
     if (io.is_output > 1) return invalid_file(label, ": is_output is ", io.is_output);
     if (io.reserved != 0) return invalid_file(label, ": reserved is not zero");
-    if (io.tensor >= tensors_.size()) {
-      return invalid_file(label, ": tensor ", io.tensor, " of ", tensors_.size());
+    if (io.tensor >= file_.tensors().size()) {
+      return invalid_file(label, ": tensor ", io.tensor, " of ", file_.tensors().size());
     }
     const TensorRecord& tensor = file_.tensors()[io.tensor];
     if (tensor.dtype != static_cast<uint8_t>(DType::kF32)) {
@@ -87,15 +109,15 @@ class ProgramValidator {
   Status step(const OpRecord& op) {
     const std::string label = op_label(file_, op);
     for (const uint32_t input : file_.op_inputs(op)) {
-      if (tensors_[input] == TensorState::kUnwritten) {
+      if (!is_written(input)) {
         return invalid_file(label, ": reads ", tensor_label(file_, input), " before it is written");
       }
     }
     const uint32_t output = file_.op_outputs(op)[0];
-    if (tensors_[output] != TensorState::kUnwritten) {
-      return invalid_file(label, ": writes ", tensor_label(file_, output),
-                          tensors_[output] == TensorState::kInput ? ", which is an input"
-                                                                  : ", which is written twice");
+    if (!write(output)) {
+      return invalid_file(
+          label, ": writes ", tensor_label(file_, output),
+          is_input_[root(output)] ? ", which is an input" : ", which is written twice");
     }
     for (const uint32_t blob : file_.op_blobs(op)) {
       if (blob_used_[blob]) {
@@ -103,31 +125,21 @@ class ProgramValidator {
       }
       blob_used_[blob] = true;
     }
-    const bool reads_caller = static_cast<OpKind>(op.kind) == OpKind::kQuantize;
-    if (reads_caller && tensors_[file_.op_inputs(op)[0]] != TensorState::kInput) {
-      return invalid_file(label, ": reads ", tensor_label(file_, file_.op_inputs(op)[0]),
-                          ", must read an input of the model");
-    }
-    WBCQ_RETURN_IF_ERROR(validate_op(file_, op, label));
-    tensors_[output] = TensorState::kWritten;
-    return Status();
+    return validate_op(file_, op, label);
   }
 
   Status check_end() {
     for (const IoRecord& io : file_.outputs()) {
-      const TensorState state = tensors_[io.tensor];
-      if (state == TensorState::kOutput) {
+      if (is_output_[io.tensor]) {
         return invalid_file(tensor_label(file_, io.tensor), " is an output twice");
       }
-      if (state == TensorState::kInput) {
+      if (is_input_[root(io.tensor)]) {
         return invalid_file(tensor_label(file_, io.tensor), " is both an input and an output");
       }
-      if (state == TensorState::kWritten) tensors_[io.tensor] = TensorState::kOutput;
+      is_output_[io.tensor] = true;
     }
-    const auto unwritten = std::find(tensors_.begin(), tensors_.end(), TensorState::kUnwritten);
-    if (unwritten != tensors_.end()) {
-      return invalid_file(tensor_label(file_, static_cast<uint32_t>(unwritten - tensors_.begin())),
-                          " is never written");
+    for (uint32_t i = 0; i < file_.tensors().size(); ++i) {
+      if (!is_written(i)) return invalid_file(tensor_label(file_, i), " is never written");
     }
     const auto unused = std::find(blob_used_.begin(), blob_used_.end(), false);
     if (unused != blob_used_.end()) {
@@ -137,7 +149,9 @@ class ProgramValidator {
   }
 
   const ModelFile& file_;
-  std::vector<TensorState> tensors_;
+  std::vector<ChannelRanges> written_;  // by root
+  std::vector<bool> is_input_;
+  std::vector<bool> is_output_;
   std::vector<bool> blob_used_;
 };
 

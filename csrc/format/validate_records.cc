@@ -51,6 +51,35 @@ class NameChecker {
   std::unordered_set<std::string_view> seen_;
 };
 
+Status check_view(const ModelFile& file, const TensorRecord& view, const std::string& label) {
+  if (view.parent == 0) {
+    return invalid_file(label, ": channel_offset is ", view.channel_offset,
+                        ", must be 0 without a parent");
+  }
+  if (view.parent > file.tensors().size()) {
+    return invalid_file(label, ": parent is tensor ", view.parent - 1, " of ",
+                        file.tensors().size());
+  }
+  const TensorRecord& parent = file.tensors()[view.parent - 1];
+  const std::string parent_label = tensor_label(file, view.parent - 1);
+  if (parent.parent != 0) {
+    return invalid_file(label, ": its parent, ", parent_label, ", is a view itself");
+  }
+  if (view.dtype != parent.dtype || view.dims[1] != parent.dims[1] ||
+      view.dims[2] != parent.dims[2]) {
+    return invalid_file(label, ": must have dtype, height and width of its parent, ", parent_label);
+  }
+  if (view.scale != parent.scale || view.zero_point != parent.zero_point) {
+    return invalid_file(label, ": must share scale and zero point with its parent, ", parent_label);
+  }
+  if (view.channel_offset < 0 ||
+      int64_t{view.channel_offset} + view.dims[3] > int64_t{parent.dims[3]}) {
+    return invalid_file(label, ": ", view.dims[3], " channels at offset ", view.channel_offset,
+                        " leave the ", parent.dims[3], " of its parent, ", parent_label);
+  }
+  return Status();
+}
+
 Status check_tensor(const ModelFile& file, uint32_t index) {
   const TensorRecord& tensor = file.tensors()[index];
   const std::string label = tensor_label(file, index);
@@ -85,7 +114,8 @@ Status check_tensor(const ModelFile& file, uint32_t index) {
   if (!all_zero(tensor.reserved0) || !all_zero(tensor.reserved)) {
     return invalid_file(label, ": reserved bytes are not zero");
   }
-  return Status();
+  return tensor.parent != 0 || tensor.channel_offset != 0 ? check_view(file, tensor, label)
+                                                          : Status();
 }
 
 // `end` is where the blob before it ended in the data section; it becomes the end of this one.
@@ -134,29 +164,50 @@ Status check_blob(const ModelFile& file, uint32_t index, uint64_t& end) {
   return Status();
 }
 
-struct OperandCounts {
-  uint32_t min_inputs;
-  uint32_t max_inputs;
-  uint32_t blobs;
+// Least and most.
+struct Counts {
+  uint32_t min;
+  uint32_t max;
 };
 
-OperandCounts operand_counts(OpKind kind) {
+Counts input_counts(OpKind kind, uint16_t minor) {
   switch (kind) {
     case OpKind::kConv2d:
-      return {1, 2, 3};
+      return {1, minor == 0 ? 2 : kMaxInputs};
     case OpKind::kAdd:
-      return {2, 2, 0};
-    case OpKind::kQuantize:
-    case OpKind::kDequantize:
-    case OpKind::kMaxPool2d:
-    case OpKind::kAvgPool2d:
+    case OpKind::kMul:
+    case OpKind::kBinary:
+      return {2, 2};
     default:
-      return {1, 1, 0};
+      return {1, 1};
   }
 }
 
-Status check_attrs(const OpRecord& op, const std::string& label) {
-  const std::span<const AttrRule> rules = attr_rules(op.kind);
+Counts blob_counts(OpKind kind, bool is_f32) {
+  switch (kind) {
+    case OpKind::kConv2d:
+      return is_f32 ? Counts{2, 2} : Counts{3, 4};
+    case OpKind::kAvgPool2d:
+    case OpKind::kAdd:
+    case OpKind::kMul:
+      return is_f32 ? Counts{0, 0} : Counts{0, 1};
+    case OpKind::kLookup:
+      return {1, 1};
+    default:
+      return {0, 0};
+  }
+}
+
+Status check_count(const std::string& label, uint32_t count, std::string_view what, Counts counts) {
+  if (count >= counts.min && count <= counts.max) return Status();
+  if (counts.min == counts.max) {
+    return invalid_file(label, ": ", count, " ", what, ", must be ", counts.min);
+  }
+  return invalid_file(label, ": ", count, " ", what, ", must be ", counts.min, "..", counts.max);
+}
+
+Status check_attrs(const OpRecord& op, uint8_t dtype, const std::string& label) {
+  const std::span<const AttrRule> rules = attr_rules(op.kind, dtype);
   for (size_t i = 0; i < std::size(op.attrs); ++i) {
     const int32_t value = op.attrs[i];
     if (i >= rules.size()) {
@@ -184,15 +235,10 @@ Status check_op(const ModelFile& file, uint32_t index, uint64_t& end) {
   }
   const std::string label = op_label(file, op);
   if (!all_zero(op.reserved)) return invalid_file(label, ": reserved is not zero");
-  const OperandCounts counts = operand_counts(static_cast<OpKind>(op.kind));
-  if (op.inputs < counts.min_inputs || op.inputs > counts.max_inputs) {
-    return invalid_file(label, ": ", op.inputs, " inputs, must be ", counts.min_inputs, "..",
-                        counts.max_inputs);
-  }
-  if (op.outputs != 1) return invalid_file(label, ": ", op.outputs, " outputs, must be 1");
-  if (op.blobs != counts.blobs) {
-    return invalid_file(label, ": ", op.blobs, " blobs, must be ", counts.blobs);
-  }
+  const OpKind kind = static_cast<OpKind>(op.kind);
+  const uint16_t minor = file.header().minor;
+  WBCQ_RETURN_IF_ERROR(check_count(label, op.inputs, "inputs", input_counts(kind, minor)));
+  WBCQ_RETURN_IF_ERROR(check_count(label, op.outputs, "outputs", {1, 1}));
   if (op.first_operand != end) {
     return invalid_file(label, ": first_operand is ", op.first_operand, ", must be ", end);
   }
@@ -214,7 +260,14 @@ Status check_op(const ModelFile& file, uint32_t index, uint64_t& end) {
       return invalid_file(label, ": blob ", blob, " of ", file.blobs().size());
     }
   }
-  return check_attrs(op, label);
+  const uint8_t dtype = file.tensors()[file.op_inputs(op)[0]].dtype;
+  const bool is_f32 = dtype == static_cast<uint8_t>(DType::kF32);
+  WBCQ_RETURN_IF_ERROR(check_count(label, op.blobs, "blobs", blob_counts(kind, is_f32)));
+  if (kind == OpKind::kConv2d && minor == 0 && op.attrs[conv2d::kHasResidual] != 0) {
+    return invalid_file(label, ": has_residual is ", op.attrs[conv2d::kHasResidual],
+                        ", must be 0 in version 1.0");
+  }
+  return check_attrs(op, dtype, label);
 }
 
 }  // namespace

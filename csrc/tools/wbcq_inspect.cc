@@ -1,7 +1,9 @@
 // wbcq-inspect FILE: what a model file holds, without running it.
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cinttypes>
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <string>
@@ -160,12 +162,13 @@ class Inspector {
   uint64_t macs(const OpRecord& op) const {
     if (static_cast<OpKind>(op.kind) != OpKind::kConv2d) return 0;
     const TensorRecord& y = file_.tensors()[file_.op_outputs(op)[0]];
-    const uint64_t weights = file_.blob_bytes(file_.op_blobs(op)[0]).size();
+    const BlobRecord& weight = file_.blobs()[file_.op_blobs(op)[0]];
+    const uint64_t weights = weight.bytes / dtype_size(weight.dtype);
     return weights * static_cast<uint32_t>(y.dims[1]) * static_cast<uint32_t>(y.dims[2]);
   }
 
   // Windows in the usual short form, and what differs from the plain case.
-  static std::string attributes(const OpRecord& op) {
+  std::string attributes(const OpRecord& op) const {
     const int32_t* a = op.attrs;
     std::string text;
     const auto add = [&text](const auto&... parts) {
@@ -186,14 +189,20 @@ class Inspector {
         add("dilation=", a[conv2d::kDilationH], "x", a[conv2d::kDilationW]);
       }
     }
-    const std::span<const AttrRule> rules = attr_rules(op.kind);
+    const uint8_t dtype = file_.tensors()[file_.op_inputs(op)[0]].dtype;
+    const std::span<const AttrRule> rules = attr_rules(op.kind, dtype);
     for (size_t i = 0; i < rules.size(); ++i) {
       const std::string_view name = rules[i].name;
-      const bool is_default = (name == "groups" && a[i] == 1) || (name == "lo" && a[i] == 0) ||
-                              (name == "hi" && a[i] == 255) || (name == "divisor" && a[i] == 0) ||
-                              (name == "count_include_pad" && a[i] == 0);
+      const float value = std::bit_cast<float>(a[i]);
+      const bool no_clamp = rules[i].is_float && std::isinf(value);
+      const bool is_default = a[i] == (name == "groups" ? 1 : name == "hi" ? 255 : 0) || no_clamp;
       const bool is_window = (kind == OpKind::kConv2d || is_pool) && i <= conv2d::kDilationW;
-      if (!is_window && !is_default) add(name, "=", a[i]);
+      if (is_window || is_default) continue;
+      if (rules[i].is_float) {
+        add(name, "=", value);
+      } else {
+        add(name, "=", a[i]);
+      }
     }
     return text;
   }

@@ -123,8 +123,9 @@ class RandomNetwork : public format::testing::FileBuilder {
              : blob<int32_t>(label + ".bias", format::DType::kI32, {u(channels)}, bias);
     const uint32_t scale_blob = blob<float>(label + ".scale", format::DType::kF32, {1},
                                             Floats{0.02f / std::sqrt(static_cast<float>(depth))});
-    const std::initializer_list<int32_t> attrs = {kernel, kernel, stride, stride, pad, pad, pad,
-                                                  pad,    1,      1,      groups, 0,   255};
+    const std::initializer_list<int32_t> attrs = {
+        kernel, kernel, stride, stride, pad, pad, pad,
+        pad,    1,      1,      groups, 0,   255, residual != nullptr};
     if (residual != nullptr) {
       op(format::OpKind::kConv2d, label, {x.tensor, residual->tensor}, y.tensor,
          {weight_blob, bias_blob, scale_blob}, attrs);

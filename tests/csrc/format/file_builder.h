@@ -198,7 +198,7 @@ struct SmallModel : FileBuilder {
            {blob<int8_t>("residual.weight", DType::kI8, {6, 1, 1, 6}, iota<int8_t>(36, -20)),
             blob<int32_t>("residual.bias", DType::kI32, {6}, iota<int32_t>(6, 100)),
             blob<float>("residual.scale", DType::kF32, {1}, std::vector<float>{0.02f})},
-           {1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1, 0, 200});
+           {1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1, 0, 200, 1});
     add = op(OpKind::kAdd, "add", {b, a}, c, {}, {5, 255});
     max_pool = op(OpKind::kMaxPool2d, "max_pool", {c}, d, {},
                   {3, 3, 2, 2, 1, 1, 1, 1, 1, 1, 0, 0, 0, 255});
