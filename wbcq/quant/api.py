@@ -14,6 +14,7 @@ from wbcq.engine.program_file import program_bytes
 from wbcq.graph.capture import capture
 from wbcq.graph.ir import Graph
 from wbcq.graph.passes.pipeline import prepare_for_quantization
+from wbcq.quant.bias_correction import correct_biases
 from wbcq.quant.calibrate import CalibrationResult, calibrate
 from wbcq.quant.calibration_data import CalibrationData
 from wbcq.quant.config import QuantConfig, match_layers
@@ -105,6 +106,10 @@ def quantize_graph(
     if config.class_names:
         metadata["classes"] = list(config.class_names)
     weights = weight_qparams(graph, calibration.activations, config, float_nodes)
+    if config.bias_correction:
+        graph = correct_biases(graph, calibration.activations, weights, calibration.means)
+        # A corrected bias must fit into int32 too.
+        weights = weight_qparams(graph, calibration.activations, config, float_nodes)
     return QuantizedGraph(graph, dict(calibration.activations), weights, metadata)
 
 

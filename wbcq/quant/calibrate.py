@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor, nn
 
 from wbcq.errors import CalibrationError
 from wbcq.graph.analysis import quantized_values, shared_qparams_groups
@@ -13,11 +16,15 @@ from wbcq.graph.ir import Graph
 from wbcq.graph.torch_executor import TorchExecutor
 from wbcq.quant.calibration_data import CalibrationData
 from wbcq.quant.config import QuantConfig
-from wbcq.quant.observers import OBSERVERS, Observer
+from wbcq.quant.observers import OBSERVERS, HistogramObserver, Observer
 from wbcq.quant.progress import track
 from wbcq.quant.qparams import QParams
+from wbcq.quant.weights import operands, weighted_nodes
 
 __all__ = ["CalibrationResult", "activation_observers", "calibrate"]
+
+# Of activations: see HistogramObserver, and docs/adr/0005-clip-weight.md for how it was chosen.
+_CLIP_WEIGHT = 32.0
 
 
 @dataclass(frozen=True)
@@ -26,11 +33,13 @@ class CalibrationResult:
 
     Attributes:
         activations: Name of a value to its quantization parameters.
+        means: Name of a convolution's or linear layer's input to the mean of each channel, [C].
         pictures: How many were seen.
         batches: How many were seen.
     """
 
     activations: Mapping[str, QParams]
+    means: Mapping[str, npt.NDArray[np.float64]]
     pictures: int
     batches: int
 
@@ -54,7 +63,11 @@ def calibrate(
         CalibrationError: The data are unusable, or a value of the network is NaN or infinite.
     """
     observers = activation_observers(graph, config)
-    executor = TorchExecutor(graph, activation_transforms=observers).eval()
+    means = {value: ChannelMean() for node in weighted_nodes(graph) for value in operands(node)}
+    transforms: dict[str, nn.Module] = {**observers, **means}
+    for name in observers.keys() & means.keys():
+        transforms[name] = nn.Sequential(observers[name], means[name])
+    executor = TorchExecutor(graph, activation_transforms=transforms).eval()
     pictures = batches = 0
     for index, inputs in enumerate(track(data, len(data), "Calibrating", enabled=progress)):
         try:
@@ -65,7 +78,33 @@ def calibrate(
         batches += 1
     by_observer = {id(observer): observer.qparams() for observer in set(observers.values())}
     activations = {name: by_observer[id(observer)] for name, observer in observers.items()}
-    return CalibrationResult(activations, pictures, batches)
+    return CalibrationResult(
+        activations, {name: mean.mean() for name, mean in means.items()}, pictures, batches
+    )
+
+
+class ChannelMean(nn.Module):
+    """Returns its input [N, C, ...] and remembers the mean of each channel."""
+
+    total: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("total", torch.zeros(1, dtype=torch.float64))
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Takes in a tensor."""
+        means = x.flatten(2).mean(dim=2) if x.dim() > 2 else x
+        self.total = self.total + means.double().sum(dim=0)
+        self.count += x.shape[0]
+        return x
+
+    def mean(self) -> npt.NDArray[np.float64]:
+        """The means of what was seen, [C]."""
+        mean: npt.NDArray[np.float64] = (self.total / self.count).cpu().numpy()
+        return mean
 
 
 def activation_observers(graph: Graph, config: QuantConfig) -> dict[str, Observer]:
@@ -74,15 +113,19 @@ def activation_observers(graph: Graph, config: QuantConfig) -> dict[str, Observe
     Observers are called as the layer that computes the value, for their errors.
     """
     groups = {name: group for group in shared_qparams_groups(graph) for name in group}
-    layers = {node.output: node.name for node in graph}
+    layers = {value: node.name for node in graph for value in (node.pre_activation, node.output)}
     observers: dict[str, Observer] = {}
     for value in quantized_values(graph):
         shared = next((other for other in groups.get(value, ()) if other in observers), None)
         observers[value] = (
-            OBSERVERS[config.activation_observer](
-                bits=config.activation_bits, name=layers.get(value, value)
-            )
+            _activation_observer(config, layers.get(value, value))
             if shared is None
             else observers[shared]
         )
     return observers
+
+
+def _activation_observer(config: QuantConfig, name: str) -> Observer:
+    if config.activation_observer == "histogram":
+        return HistogramObserver(bits=config.activation_bits, clip_weight=_CLIP_WEIGHT, name=name)
+    return OBSERVERS[config.activation_observer](bits=config.activation_bits, name=name)

@@ -25,6 +25,8 @@ class QuantConfig:
         weight_bits: 2 to 8.
         activation_observer: What chooses the activations' range, see :mod:`wbcq.quant.observers`.
         activation_bits: 2 to 8.
+        bias_correction: Keep the mean of each layer's outputs, see
+            :mod:`wbcq.quant.bias_correction`.
         float_layers: Layers that keep float weights: names (``"layer4.1.conv2"``, ``"layer4"``
             for all in it), glob patterns (``"layer4.*"``) or type names (``"Linear"``, or the
             class of a module that contains them).
@@ -45,6 +47,7 @@ class QuantConfig:
     weight_bits: int = 8
     activation_observer: ObserverName = "histogram"
     activation_bits: int = 8
+    bias_correction: bool = True
     float_layers: tuple[str, ...] = ()
     seed: int = 0
     class_names: tuple[str, ...] = ()
@@ -56,6 +59,10 @@ class QuantConfig:
         for name in ("weight_bits", "activation_bits"):
             _check_integer(name, getattr(self, name), 2, 8)
         _check_integer("seed", self.seed, 0, 2**63 - 1)
+        if not isinstance(self.bias_correction, bool):
+            raise ValueError(
+                f"QuantConfig.bias_correction is {self.bias_correction!r}; allowed are True, False"
+            )
         for name in ("float_layers", "class_names"):
             object.__setattr__(self, name, _strings(name, getattr(self, name)))
 

@@ -14,7 +14,7 @@ from wbcq.quant.config import QuantConfig
 from wbcq.quant.observers import OBSERVERS
 from wbcq.quant.qparams import QParams
 
-__all__ = ["weight_qparams", "weighted_nodes"]
+__all__ = ["input_ratios", "operands", "weight_qparams", "weighted_nodes", "weighted_op"]
 
 _INT32_MAX = 2**31 - 1
 
@@ -22,6 +22,18 @@ _INT32_MAX = 2**31 - 1
 def weighted_nodes(graph: Graph) -> tuple[Node, ...]:
     """The convolutions and linear layers, in execution order."""
     return tuple(node for node in graph if isinstance(node.op, (Conv2d, Linear)))
+
+
+def weighted_op(node: Node) -> Conv2d | Linear:
+    """The operator of a convolution or linear layer."""
+    if not isinstance(node.op, (Conv2d, Linear)):
+        raise TypeError(f"{node.name!r} is a {type(node.op).__name__}, which has no weights")
+    return node.op
+
+
+def operands(node: Node) -> tuple[str, ...]:
+    """The values that a convolution or linear layer multiplies with its weights."""
+    return node.inputs[: weighted_op(node).operands]
 
 
 def weight_qparams(
@@ -51,13 +63,48 @@ def weight_qparams(
         if node.name in float_nodes:
             continue
         name = node.params["weight"]
-        params = result.get(name) or _observed(name, graph.params[name], config)
+        ratio = input_ratios(node, activations)
+        weight = graph.params[name] * ratio
+        params = result.get(name) or _observed(name, weight, config)
         bias = graph.param(node, "bias")
-        x = activations.get(node.inputs[0])
-        if bias is not None and x is not None and node.output not in heads:
-            params = _with_room_for_bias(params, graph.params[name], bias, float(x.scale))
+        if bias is not None and node.output not in heads and node.inputs[0] in activations:
+            scale = _bias_input_scales(node, activations)
+            params = _with_room_for_bias(params, weight, bias, scale)
         result[name] = params
     return result
+
+
+def input_ratios(node: Node, activations: Mapping[str, QParams]) -> npt.NDArray[np.float32]:
+    """What a layer's weights [O, I / groups, ...] are multiplied by before they are quantized.
+
+    A dense layer that reads channel slices of several values quantizes the weights of value i
+    times s_i / s_0, so that one accumulator serves all of them. It is 1 for any other layer.
+    """
+    op = weighted_op(node)
+    shape = (1, -1, 1, 1) if isinstance(op, Conv2d) else (1, -1)
+    ratios = np.ones(1, np.float32)
+    if op.slices and not _is_grouped(op):
+        ratios = _slice_scales(node, activations) / activations[node.inputs[0]].scale
+    return ratios.reshape(shape)
+
+
+def _bias_input_scales(node: Node, activations: Mapping[str, QParams]) -> npt.NDArray[np.float64]:
+    """s_x of the bias's steps s_x s_w: [1], or [O] for a depthwise layer that reads slices."""
+    op = weighted_op(node)
+    if op.slices and _is_grouped(op):
+        return _slice_scales(node, activations).astype(np.float64)
+    return np.array([activations[node.inputs[0]].scale], np.float64)
+
+
+def _slice_scales(node: Node, activations: Mapping[str, QParams]) -> npt.NDArray[np.float32]:
+    """The scale of each channel of a layer's concatenated input."""
+    pieces = weighted_op(node).slices
+    scales = [np.float32(activations[node.inputs[piece.index]].scale) for piece in pieces]
+    return np.repeat(np.array(scales, np.float32), [piece.size for piece in pieces])
+
+
+def _is_grouped(op: Conv2d | Linear) -> bool:
+    return isinstance(op, Conv2d) and op.groups > 1
 
 
 def _observed(name: str, weight: npt.NDArray[np.float32], config: QuantConfig) -> QParams:
@@ -67,7 +114,7 @@ def _observed(name: str, weight: npt.NDArray[np.float32], config: QuantConfig) -
         axis=0 if config.weights == "per_channel" else None,
         name=name,
     )
-    observer(torch.from_numpy(np.array(weight)))
+    observer(torch.from_numpy(weight))
     return observer.qparams()
 
 
@@ -75,7 +122,7 @@ def _with_room_for_bias(
     params: QParams,
     weight: npt.NDArray[np.float32],
     bias: npt.NDArray[np.float32],
-    input_scale: float,
+    input_scale: npt.NDArray[np.float64],
 ) -> QParams:
     """The same parameters with scales so large that bias and accumulator fit into int32."""
     # The largest sum of products; beyond 60,000 weights an output lowering decides by their values.

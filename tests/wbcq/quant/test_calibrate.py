@@ -16,6 +16,7 @@ from wbcq.quant.calibration_data import CalibrationData
 from wbcq.quant.config import QuantConfig
 from wbcq.quant.observers import MinMaxObserver
 from wbcq.quant.progress import track
+from wbcq.quant.weights import weighted_nodes
 
 
 class TwoInputs(nn.Module):
@@ -217,6 +218,19 @@ def test_moved_values_share_one_observer(net, batches):
     assert observers[pool.output] is observers[pool.inputs[0]]
     assert observers[flatten.output] is observers[flatten.inputs[0]]
     assert len({id(o) for o in observers.values()}) == 3
+
+
+def test_means_of_layer_inputs(net, batches):
+    graph, data = prepared(net, batches)
+    means = calibrate(graph, data, QuantConfig()).means
+    with torch.no_grad():
+        x = torch.cat(batches)
+        pooled = net.pool(torch.relu(net.norm(net.conv(x))))
+        flat = torch.relu(net.block(pooled) + pooled).flatten(1)
+    expected = [x.mean((0, 2, 3)), pooled.mean((0, 2, 3)), flat.mean(0)]
+    assert list(means) == [node.inputs[0] for node in weighted_nodes(graph)]
+    for mean, reference in zip(means.values(), expected, strict=True):
+        np.testing.assert_allclose(mean, reference.numpy(), rtol=1e-4, atol=1e-6)
 
 
 def test_bits_reach_the_observers(net, batches):

@@ -161,6 +161,9 @@ def test_bad_settings():
         MovingAverageMinMaxObserver(averaging_constant=0)
     with pytest.raises(ValueError, match="bins is 4"):
         HistogramObserver(bins=4)
+    for clip_weight in (0.5, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="clip_weight is"):
+            HistogramObserver(clip_weight=clip_weight)
     with pytest.raises(ValueError, match="min_scale"):
         MinMaxObserver(min_scale=0.0)
 
@@ -381,6 +384,36 @@ def test_histogram_bins_hold_what_they_say(x):
     np.testing.assert_array_equal(observer.counts[0].numpy(), expected)
     assert float(x.min(initial=0)) >= edges[0]
     assert float(x.max(initial=0)) < edges[-1]
+
+
+def weighted_error(x, observer, clip_weight):
+    error = (x - quantized(x, observer)).double().square()
+    scale, zero_point = (p.double() for p in observer.calculate_qparams())
+    low, high = (observer.qmin - zero_point) * scale, (observer.qmax - zero_point) * scale
+    beyond = (x.double() - x.double().clamp(low, high)).square()
+    return float((error + (clip_weight - 1) * beyond).mean())
+
+
+@pytest.mark.parametrize("name", ["relu", "silu", "heavy tails"])
+def test_clip_weight_is_what_it_says(name):
+    """Each observer is best by its own measure, and a larger weight never clips more."""
+    x = DISTRIBUTIONS[name](torch.Generator().manual_seed(0))
+    weights = (1.0, 8.0, 64.0, 1e9)
+    observers = {w: HistogramObserver(bits=4, clip_weight=w) for w in weights}
+    for observer in observers.values():
+        observer(x)
+    for weight in weights[:-1]:
+        own = weighted_error(x, observers[weight], weight)
+        for other in weights:
+            assert own <= 1.03 * weighted_error(x, observers[other], weight)
+    scales = [float(observers[w].calculate_qparams()[0]) for w in weights]
+    assert scales == sorted(scales)
+    assert scales[0] < scales[1] < scales[2]
+    # With nearly infinite weight nothing is clipped, but for what the bins do not resolve.
+    scale, zero_point = observers[1e9].calculate_qparams()
+    tolerance = 2.0 ** int(observers[1e9].exponent)
+    assert float(x.min()) >= float((0 - zero_point) * scale) - tolerance
+    assert float(x.max()) <= float((15 - zero_point) * scale) + tolerance
 
 
 def test_histogram_uses_at_least_half_its_bins():

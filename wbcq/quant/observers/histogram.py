@@ -16,10 +16,13 @@ __all__ = ["HistogramObserver"]
 _MIN_EXPONENT = -100
 # Elements that are binned, or error terms that are computed, at a time.
 _CHUNK = 1 << 21
-# The first sweep shrinks the range in steps of 2**-1/4 down to 2**-12 of what was seen: outliers of
-# real networks are at most a few hundred times the useful range.
+# Sweeps multiply the ends of the range by powers of two. The first goes down to 2**-12 of what was
+# seen: outliers of real networks are at most a few hundred times the useful range.
 _COARSE = -torch.arange(49, dtype=torch.float64) / 4
+_FINE = torch.arange(-8, 9, dtype=torch.float64)
 _FINE_STEPS = (1 / 4, 1 / 16, 1 / 64, 1 / 256)
+# With few levels the smaller side of the range is worth a whole number of them.
+_SMALL_SIDE_LEVELS = 9
 
 
 class HistogramObserver(Observer):
@@ -37,7 +40,13 @@ class HistogramObserver(Observer):
     float32 scale and integer zero point. Its sum over the bins is minimised over both ends of the
     range. With rounding noise at its usual step^2 / 12 the objective is convex in the two ends (a
     quadratic plus two convex clipping terms), which is why sweeps over one end at a time, coarse
-    to fine, find it.
+    to fine, find it; the integer zero point breaks that where levels are few, so that each of its
+    small values is tried too.
+
+    **Clip weight.** The errors of rounding are as good as independent and average out in the sums
+    of the next layer. Those of clipping are not: they have one sign, and a bright spot is clipped
+    in neighbouring pixels and related channels together. ``clip_weight`` counts the squared error
+    of saturated values so many times.
 
     The idea is that of Sung, Shin and Hwang 2015, "Resiliency of Deep Neural Networks under
     Quantization" (step sizes of least L2 error), and of
@@ -48,10 +57,11 @@ class HistogramObserver(Observer):
 
     Args:
         bins: Counts per row, at least 64; half of them or more are in use.
+        clip_weight: At least 1, which is the plain squared error.
         **options: See :class:`Observer`.
 
     Raises:
-        ValueError: If ``bins`` is less than 64.
+        ValueError: If ``bins`` is less than 64 or ``clip_weight`` less than 1.
 
     Example:
         >>> _ = torch.manual_seed(0)
@@ -66,11 +76,14 @@ class HistogramObserver(Observer):
     start: Tensor
     exponent: Tensor
 
-    def __init__(self, *, bins: int = 2048, **options: Any) -> None:
+    def __init__(self, *, bins: int = 2048, clip_weight: float = 1.0, **options: Any) -> None:
         super().__init__(**options)
         if bins < 64:
             raise ValueError(f"bins is {bins}; a histogram needs at least 64")
+        if not 1 <= clip_weight < float("inf"):
+            raise ValueError(f"clip_weight is {clip_weight}; it must be finite and at least 1")
         self.bins = bins
+        self.clip_weight = clip_weight
         # Bin i of row c is [start[c] + i, start[c] + i + 1) * 2**exponent[c].
         self.register_buffer("counts", torch.empty((0, bins), dtype=torch.int64))
         self.register_buffer("start", torch.empty(0, dtype=torch.int64))
@@ -119,38 +132,43 @@ class HistogramObserver(Observer):
         return torch.zeros_like(self.counts).scatter_add_(1, index, self.counts)
 
     def _range(self) -> tuple[Tensor, Tensor]:
-        low, high = self.min_val.clamp(max=0.0), self.max_val.clamp(min=0.0)
-        ratios = torch.zeros((2, low.shape[0]), dtype=torch.float64, device=low.device)  # log2
-        sides = torch.eye(2, dtype=torch.bool, device=low.device)
-        both = torch.ones(2, dtype=torch.bool, device=low.device)
-        moves = [both] if self.symmetric or bool((low == 0).all()) else [sides[1], sides[0], both]
-        coarse = _COARSE.to(low.device)
-        self._sweep(ratios, both, coarse, low, high)
+        seen = torch.stack([-self.min_val.clamp(max=0.0), self.max_val.clamp(min=0.0)]).double()
+        low, high = seen.new_tensor([[1], [0]]).bool(), seen.new_tensor([[0], [1]]).bool()
+        both = low | high
+        ends = self._swept(seen, seen, both, _COARSE)
         for step in _FINE_STEPS:
-            fine = torch.arange(-8, 9, dtype=torch.float64, device=low.device) * step
+            if not self.symmetric:
+                ends = self._small_side(self._small_side(ends, seen, 0), seen, 1)
             for _ in range(2):
-                for move in moves:
-                    self._sweep(ratios, move, fine, low, high)
-        scaled = torch.exp2(ratios)
-        return (low * scaled[0]).float(), (high * scaled[1]).float()
+                for moved in (both,) if self.symmetric else (high, low, both):
+                    ends = self._swept(ends, seen, moved, _FINE * step)
+        return -ends[0].float(), ends[1].float()
 
-    def _sweep(
-        self, ratios: Tensor, move: Tensor, offsets: Tensor, low: Tensor, high: Tensor
-    ) -> None:
-        """Sets the log-ratios [2, C] of the chosen ends to the best of ratios + offsets."""
-        candidates = ratios.unsqueeze(2) + move.view(2, 1, 1) * offsets
-        candidates.clamp_(max=0.0)
-        scaled = torch.exp2(candidates)
-        errors = self._expected_error(
-            (low.unsqueeze(1) * scaled[0]).float(), (high.unsqueeze(1) * scaled[1]).float()
-        )
+    def _swept(self, ends: Tensor, seen: Tensor, moved: Tensor, exponents: Tensor) -> Tensor:
+        """The best of ends * 2**exponents; ends are distances from zero [2, C] down and up."""
+        factors = torch.exp2(exponents.to(ends.device))
+        candidates = ends.unsqueeze(2) * torch.where(moved.unsqueeze(2), factors, 1.0)
+        return self._best(torch.minimum(candidates, torch.maximum(ends, seen).unsqueeze(2)))
+
+    def _small_side(self, ends: Tensor, seen: Tensor, side: int) -> Tensor:
+        """The best of the ranges that give one side 0, 1, 2, ... levels and keep the other end."""
+        levels = torch.arange(_SMALL_SIDE_LEVELS, dtype=torch.float64, device=ends.device)
+        levels = levels[levels < self.qmax - self.qmin]
+        candidates = ends.unsqueeze(2).repeat(1, 1, len(levels) + 1)
+        wanted = ends[1 - side].unsqueeze(1) * levels / (self.qmax - self.qmin - levels)
+        candidates[side, :, 1:] = torch.where(seen[side].unsqueeze(1) > 0, wanted, 0.0)
+        return self._best(candidates)
+
+    def _best(self, candidates: Tensor) -> Tensor:
+        """The candidates [2, C, K] of least error, [2, C]."""
+        errors = self._expected_error(-candidates[0].float(), candidates[1].float())
         # argmin takes one of several equal ones at will; the widest range is the safest of them.
-        widest = torch.where(errors <= errors.amin(dim=1, keepdim=True), candidates.sum(0), -1e9)
-        best = widest.argmax(dim=1)
-        ratios.copy_(candidates.gather(2, best.view(1, -1, 1).expand(2, -1, 1)).squeeze(2))
+        least = errors <= errors.amin(dim=1, keepdim=True)
+        best = torch.where(least, candidates.sum(dim=0), -1.0).argmax(dim=1)
+        return candidates.gather(2, best.view(1, -1, 1).expand(2, -1, 1)).squeeze(2)
 
     def _expected_error(self, low: Tensor, high: Tensor) -> Tensor:
-        """Sum over the counts of (x - Q(x))^2 for each of K ranges [C, K], float64 [C, K]."""
+        """Sum over the counts of the weighted (x - Q(x))^2 for each of K ranges, float64 [C, K]."""
         scale, zero_point = qparams_of_range(
             low, high, self.qmin, self.qmax, self.symmetric, self.min_scale
         )
@@ -166,7 +184,7 @@ class HistogramObserver(Observer):
             part = slice(k, k + used)
             t = edges.unsqueeze(1) / step[:, part].unsqueeze(2)
             primitive = _squared_error_primitive(
-                t, bottom[:, part].unsqueeze(2), top[:, part].unsqueeze(2)
+                t, bottom[:, part].unsqueeze(2), top[:, part].unsqueeze(2), self.clip_weight
             )
             errors.append(torch.einsum("cb,ckb->ck", counts, primitive.diff(dim=2)))
         return torch.cat(errors, dim=1) * step**3 / width
@@ -195,12 +213,16 @@ def _grid(low: Tensor, high: Tensor, bins: int) -> tuple[Tensor, Tensor]:
         exponent = exponent + too_fine
 
 
-def _squared_error_primitive(t: Tensor, bottom: Tensor, top: Tensor) -> Tensor:
+def _squared_error_primitive(t: Tensor, bottom: Tensor, top: Tensor, clip_weight: float) -> Tensor:
     """Integral from 0 to t of (u - q(u))^2 du, where q rounds u and clamps it to bottom..top.
 
     Each of the n whole steps passed contributes 1/12; what is left, and everything beyond the
     clamp, a third of the cube of the distance to the last level.
     """
-    n = torch.round(t).clamp_(bottom, top)
-    rest = t.sub_(n)
-    return n.div_(12).add_(rest * rest * rest, alpha=1 / 3)
+    level = torch.round(t).clamp_(bottom, top)
+    rest = t - level
+    integral = level.div_(12).add_(rest * rest * rest, alpha=1 / 3)
+    if clip_weight != 1:
+        beyond = t - t.clamp(bottom, top)
+        integral.add_(beyond * beyond * beyond, alpha=(clip_weight - 1) / 3)
+    return integral
