@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "engine/layout.h"
+#include "format/message.h"
+#include "format/names.h"
 #include "kernels/kernel_table.h"
 
 namespace wbcq {
@@ -22,6 +24,27 @@ IoSpec read_io_record(const format::ModelFile& file, const format::IoRecord& rec
 
 // N, H, W, C and N, C, H, W are the same order.
 bool is_planar(const Tensor& tensor) { return tensor.pixels() == 1 || tensor.channels == 1; }
+
+Status check_views(const format::ModelFile& file, const format::OpRecord& op) {
+  const auto unsupported = [&](std::string_view what) {
+    return Status(StatusCode::kUnsupported,
+                  format::cat("operator ", format::quoted_name(file.string(op.name)), " (",
+                              format::op_kind_name(op.kind), what,
+                              ") is not supported by this version of the engine"));
+  };
+  for (const auto tensors : {file.op_inputs(op), file.op_outputs(op)}) {
+    for (const uint32_t tensor : tensors) {
+      if (file.tensors()[tensor].parent != 0) return unsupported(" of a view");
+    }
+  }
+  if (op.kind == static_cast<uint32_t>(format::OpKind::kQuantize)) {
+    for (const format::IoRecord& input : file.inputs()) {
+      if (input.tensor == file.op_inputs(op)[0]) return Status();
+    }
+    return unsupported(" of a computed tensor");
+  }
+  return Status();
+}
 
 }  // namespace
 
@@ -96,6 +119,7 @@ Status Model::read_ops(const format::ModelFile& file, const KernelTable& kernels
     source.kind = static_cast<format::OpKind>(record.kind);
     source.attrs = record.attrs;
     source.kernels = &kernels;
+    WBCQ_RETURN_IF_ERROR(check_views(file, record));
     for (const uint32_t tensor : file.op_inputs(record)) {
       source.inputs.push_back(&tensors_[tensor]);
       step.inputs.push_back(tensor);
@@ -103,6 +127,9 @@ Status Model::read_ops(const format::ModelFile& file, const KernelTable& kernels
     for (const uint32_t tensor : file.op_outputs(record)) {
       source.outputs.push_back(&tensors_[tensor]);
       step.outputs.push_back(tensor);
+    }
+    if (source.kind == format::OpKind::kConv2d && file.conv2d_residual(record) != format::kNone) {
+      source.residual = source.inputs.back();
     }
     for (const uint32_t blob : file.op_blobs(record)) {
       source.blobs.push_back({file.blobs()[blob].dims, file.blob_bytes(blob)});

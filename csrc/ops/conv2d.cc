@@ -35,7 +35,7 @@ Result<std::unique_ptr<Op>> make_conv2d(const OpSource& source) {
   Conv2dSpec spec = {};
   spec.name = source.name;
   spec.input = source.inputs[0];
-  spec.residual = source.inputs.size() > 1 ? source.inputs[1] : nullptr;
+  spec.residual = source.residual;
   spec.output = source.outputs[0];
   spec.y = {static_cast<int64_t>(spec.input->height),
             static_cast<int64_t>(spec.output->height),

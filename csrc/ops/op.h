@@ -107,8 +107,9 @@ struct OpSource {
   std::string_view name;
   format::OpKind kind;
   std::span<const int32_t> attrs;
-  std::vector<const Tensor*> inputs;
+  std::vector<const Tensor*> inputs;  // of a convolution with the residual, which is the last
   std::vector<const Tensor*> outputs;
+  const Tensor* residual = nullptr;
   std::vector<ConstBlob> blobs;
   const KernelTable* kernels;
 };

@@ -52,7 +52,10 @@ struct ConvCase {
              0};
     source.attrs = attrs;
     source.inputs = {&input};
-    if (has_residual) source.inputs.push_back(&residual);
+    if (has_residual) {
+      source.inputs.push_back(&residual);
+      source.residual = &residual;
+    }
     source.outputs = {&output};
     source.blobs = {
         {{}, std::as_bytes(std::span(weights))},
