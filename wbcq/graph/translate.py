@@ -7,10 +7,8 @@ memory, and whoever shares it with an updated tensor sees the new value from the
 from __future__ import annotations
 
 import operator
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +18,24 @@ from torch.export.graph_signature import InputKind
 
 from wbcq.errors import CaptureError, UnsupportedOperatorError
 from wbcq.graph import translations
-from wbcq.graph.export_errors import is_user_code
-from wbcq.graph.ir import Flatten, Graph, Node, Op, SourceLocation, Value
+from wbcq.graph.constants import Constants
+from wbcq.graph.ir import Graph, Node, Op, SourceLocation, Value
+from wbcq.graph.layouts import is_expanded
+from wbcq.graph.trace import (
+    Binding,
+    Storage,
+    functional_name,
+    has_tensor,
+    memory_of,
+    node_name,
+    schema_arguments,
+    source_of,
+    written_arguments,
+)
+from wbcq.graph.views import Steps, view_steps
 
 __all__ = ["Translator"]
 
-_FRAME = re.compile(r'File "([^"]+)", line (\d+)')
-_CONTAINERS = ("torch.nn.modules.module", "torch.nn.modules.container")
 _NO_REGION = (
     "a block such as torch.autocast or torch.enable_grad, or a torch.cond, is not supported inside "
     "forward. Remedy: move it out of the model"
@@ -35,24 +44,16 @@ _NO_TRANSLATION = (
     "operator not supported. Remedy: replace the layer, or add a translation to "
     "wbcq/graph/translations"
 )
+_PARTIAL_WRITE = (
+    "it writes to a part of a tensor or to a rearranged view of one, which is not supported. "
+    "Remedy: compute a new tensor, for example with torch.cat"
+)
+_MIXED_BATCH = (
+    "its result has shape {shape}, which mixes the pictures of a batch. Remedy: keep the batch "
+    "first, as x.flatten(1) does and x.view(1, -1) does not"
+)
 
-
-@dataclass(eq=False)
-class _Storage:
-    """Memory: what it holds now."""
-
-    content: str | translations.Deferred
-    shape: translations.Shape
-
-
-@dataclass(frozen=True, eq=False)
-class _Binding:
-    """A tensor of the trace: memory, seen in a shape. ``name`` is for the Flatten it may need."""
-
-    storage: _Storage
-    shape: translations.Shape
-    name: str
-    source: SourceLocation
+_Bound: TypeAlias = "Binding | translations.Parameter | translations.Deferred"
 
 
 class Translator:
@@ -68,16 +69,14 @@ class Translator:
         self._model = model
         self._exported = exported
         self._name = name
-        self._tensors: dict[str, Tensor] = {}
-        self._canonical: dict[str, str] = {}
-        self._index_parameters(model)
+        self._constants = Constants(model, exported)
         self._batch = ""
         self._nodes: list[Node] = []
         self._values: dict[str, Value] = {}
         self._params: dict[str, npt.NDArray[np.float32]] = {}
-        self._flattened: dict[str, str] = {}
-        self._storages: dict[int, _Storage] = {}
-        self._bound: dict[fx.Node, _Binding | translations.Parameter | translations.Deferred] = {}
+        self._views: dict[tuple[str, Steps], str] = {}
+        self._storages: dict[int, Storage] = {}
+        self._bound: dict[fx.Node, _Bound | tuple[_Bound, ...]] = {}
 
     def graph(self) -> Graph:
         """The graph.
@@ -95,31 +94,16 @@ class Translator:
         outputs: tuple[str, ...] = ()
         for node in self._exported.graph.nodes:
             if node.op == "placeholder" and node.name in parameters:
-                self._bind_parameter(node, parameters[node.name])
+                self._bound[node] = self._constants.parameter(parameters[node.name])
             elif node.op == "placeholder":
                 inputs.append(self._bind_input(node))
+            elif node.op == "call_function" and node.target is operator.getitem:
+                self._bind_item(node)
             elif node.op == "call_function":
                 self._call(node)
             elif node.op == "output":
                 outputs = tuple(self._outputs(node))
         return Graph(self._values, tuple(self._nodes), tuple(inputs), outputs, self._params)
-
-    def _index_parameters(self, model: nn.Module) -> None:
-        """A tensor that the module holds under several names goes by the first of them."""
-        first: dict[int, str] = {}
-        named = [
-            *model.named_parameters(remove_duplicate=False),
-            *model.named_buffers(remove_duplicate=False),
-            *((name, t) for name, t in self._exported.constants.items() if isinstance(t, Tensor)),
-        ]
-        for name, tensor in named:
-            canonical = first.setdefault(id(tensor), name)
-            self._canonical[name] = canonical
-            self._tensors[canonical] = tensor
-
-    def _bind_parameter(self, node: fx.Node, target: str) -> None:
-        shape = tuple(int(size) for size in node.meta["val"].shape)
-        self._bound[node] = translations.Parameter(self._canonical[target], shape)
 
     def _bind_input(self, node: fx.Node) -> str:
         val = node.meta["val"]
@@ -129,9 +113,19 @@ class Translator:
         if shape is None:
             raise CaptureError(f"input '{name}' of {self._name} has shape {list(val.shape)}")
         self._values[name] = Value(name, shape)
-        storage = self._storages[_memory(val)] = _Storage(name, shape)
-        self._bound[node] = _Binding(storage, shape, name, SourceLocation())
+        storage = self._storages[memory_of(val)] = Storage.new(name, shape)
+        self._bound[node] = Binding(storage, storage.layout, name, SourceLocation())
         return name
+
+    def _bind_item(self, node: fx.Node) -> None:
+        sequence, index = node.args
+        assert isinstance(sequence, fx.Node)
+        assert isinstance(index, int)
+        bound = self._bound.get(sequence)
+        if isinstance(bound, tuple):
+            self._bound[node] = bound[index]
+        elif isinstance(bound, translations.Deferred):
+            self._bound[node] = bound
 
     def _outputs(self, node: fx.Node) -> Iterator[str]:
         results: Any = node.args[0]
@@ -139,7 +133,7 @@ class Translator:
             bound = self._bound.get(result) if isinstance(result, fx.Node) else None
             if isinstance(bound, translations.Deferred):
                 raise bound.error
-            if isinstance(bound, _Binding):
+            if isinstance(bound, Binding):
                 yield self._materialize(bound)
             elif result is not None:
                 raise CaptureError(
@@ -147,27 +141,31 @@ class Translator:
                     "only tensors that the network computes"
                 )
 
+    # Calls.
+
     def _call(self, node: fx.Node) -> None:
         target, val = node.target, node.meta.get("val")
         is_aten = isinstance(target, torch._ops.OpOverload)
         operator_name = str(target) if is_aten else getattr(target, "__name__", str(target))
-        arguments = _schema_arguments(node)
-        written = _written_arguments(node, arguments)
-        if not _has_tensor(val) and not (is_aten and written):
+        arguments = schema_arguments(node)
+        written = written_arguments(node, arguments)
+        if not has_tensor(val) and not (is_aten and written):
             return
-        shape = self._shape(val) if isinstance(val, Tensor) else None
         call = translations.AtenCall(
             operator_name,
             {key: self._argument(argument) for key, argument in arguments.items()},
-            shape or (),
-            self._source(node),
+            (self._shape(val) if isinstance(val, Tensor) else None) or (),
+            source_of(node),
+            self._constants.read,
         )
         try:
-            functional, in_place = _functional_name(operator_name)
+            if is_aten and not written and self._fold(node, call):
+                return
+            functional, in_place = functional_name(operator_name)
             translation = translations.TRANSLATIONS.get(functional)
             if not is_aten and written:
                 raise call.unsupported(_NO_REGION)
-            if translation is None or not isinstance(val, Tensor) or bool(written) != in_place:
+            if translation is None or not has_tensor(val) or bool(written) != in_place:
                 raise call.unsupported(_NO_TRANSLATION)
             result = translation(call)
             if isinstance(result, translations.Same):
@@ -175,55 +173,128 @@ class Translator:
                 if isinstance(argument, translations.Parameter):
                     self._bound[node] = argument
                     return
-            if shape is None:
-                raise call.unsupported(
-                    f"its result has shape {list(val.shape)}, which mixes the pictures of a batch. "
-                    "Remedy: keep the batch first, as x.flatten(1) does and x.view(1, -1) does not"
+            if isinstance(result, translations.Several):
+                self._bound[node] = tuple(
+                    self._one_of_several(node, call, index, item)
+                    for index, item in enumerate(result.results)
                 )
-            if val.dtype != torch.float32:
-                raise call.unsupported(f"its result is {val.dtype}, but only float32 is supported")
-            self._bound[node] = self._apply(node, call, result, in_place=in_place)
+            else:
+                assert isinstance(val, Tensor)
+                self._bound[node] = self._apply(node, val, call, result, in_place=in_place)
         except UnsupportedOperatorError as error:
             self._bound[node] = deferred = _defer(call, error)
             for key in written:
                 self._invalidate(arguments[key], deferred)
 
-    def _apply(
+    def _fold(self, node: fx.Node, call: translations.AtenCall) -> bool:
+        folded = self._constants.fold(
+            node, dict(call.arguments), node_name(self._model, node, call.source)
+        )
+        if folded is not None:
+            self._bound[node] = folded
+        return folded is not None
+
+    def _one_of_several(
         self,
         node: fx.Node,
         call: translations.AtenCall,
-        result: translations.Result,
+        index: int,
+        result: translations.Emit | translations.View | None,
+    ) -> _Bound:
+        val = node.meta["val"][index]
+        if result is None:
+            error = call.unsupported(f"its result {index} is not supported")
+            return translations.Deferred(error, f"{call.operator} in {call.source}")
+        return self._apply(node, val, call, result, in_place=False)
+
+    def _apply(
+        self,
+        node: fx.Node,
+        val: Tensor,
+        call: translations.AtenCall,
+        result: translations.Emit | translations.View | translations.Same,
         *,
         in_place: bool,
-    ) -> _Binding:
-        memory, shape = _memory(node.meta["val"]), call.output_shape
-        name = self._node_name(node, call.source)
-        storage = self._storages.get(memory)
+    ) -> Binding:
+        shape = self._shape(val)
+        if shape is None:
+            raise call.unsupported(_MIXED_BATCH.format(shape=list(val.shape)))
+        if val.dtype != torch.float32:
+            raise call.unsupported(f"its result is {val.dtype}, but only float32 is supported")
+        sizes = [size or 0 for size in shape[1:]]
+        name = node_name(self._model, node, call.source)
+        storage = self._storages.get(memory_of(val))
         if isinstance(result, translations.Emit):
-            emitted = _Storage(self._emit(name, call, result), result.shape or shape)
             if storage is not None and in_place:
-                storage.content, storage.shape = emitted.content, emitted.shape
-            else:
-                storage = self._storages[memory] = emitted
-            return _Binding(storage, shape, name, call.source)
-        seen: _Binding = call.tensor(result.argument, ranks=None).handle
+                return self._update(call, name, result, storage, sizes)
+            emitted = result.shape or shape
+            storage = Storage.new(self._emit(name, call, result, emitted), emitted)
+            self._storages[memory_of(val)] = storage
+            return Binding(storage, storage.layout.reshape(sizes), name, call.source)
+        seen: Binding = call.tensor(result.argument, ranks=None).handle
         if isinstance(result, translations.Same) and result.never_copies:
-            storage = self._storages[memory] = seen.storage
-        if storage is None:  # The result is a copy.
-            storage = _Storage(seen.storage.content, seen.storage.shape)
-            self._storages[memory] = storage
+            storage = self._storages[memory_of(val)] = seen.storage
+        if storage is not seen.storage:
+            seen = self._copied(seen)
+            self._storages[memory_of(val)] = seen.storage
         if isinstance(result, translations.Same):
-            return _Binding(storage, seen.shape, seen.name, seen.source)
-        return _Binding(storage, shape, name, call.source)
+            return seen
+        rearrange = result.rearrange
+        layout = seen.layout.reshape(sizes) if rearrange is None else rearrange(seen.layout)
+        if not np.may_share_memory(layout, seen.storage.elements):
+            raise call.unsupported("its result is a view that needs a copy")
+        return Binding(seen.storage, layout, name, call.source)
 
-    def _emit(self, name: str, call: translations.AtenCall, result: translations.Emit) -> str:
-        inputs = tuple(self._materialize(x.handle) for x in result.inputs)
+    def _update(
+        self,
+        call: translations.AtenCall,
+        name: str,
+        result: translations.Emit,
+        storage: Storage,
+        sizes: list[int],
+    ) -> Binding:
+        """An in-place operator: everything that shares the memory sees the new value."""
+        written = call.tensor("self", ranks=None).handle
+        if not written.is_whole:
+            raise call.unsupported(_PARTIAL_WRITE)
+        emitted = result.shape or (None, *sizes)
+        storage.content = self._emit(name, call, result, emitted)
+        storage.shape = emitted
+        return Binding(storage, storage.elements.reshape(sizes), name, call.source)
+
+    def _copied(self, seen: Binding) -> Binding:
+        """The same tensor in memory of its own."""
+        if seen.is_whole:
+            storage = Storage.new(seen.storage.content, seen.storage.shape)
+        else:
+            value = self._rearranged(seen, any_shape=True)
+            storage = Storage.new(value, self._values[value].shape)
+        return Binding(storage, storage.elements.reshape(seen.layout.shape), seen.name, seen.source)
+
+    # Nodes.
+
+    def _emit(
+        self,
+        name: str,
+        call: translations.AtenCall,
+        result: translations.Emit,
+        shape: translations.Shape,
+    ) -> str:
+        inputs = []
+        for x in result.inputs:
+            if isinstance(x, translations.Emit):
+                assert x.shape is not None
+                inputs.append(self._emit(name, call, x, x.shape))
+            else:
+                inputs.append(self._materialize(x.handle))
+        params: dict[str, str] = {}
         for role, parameter in result.params.items():
-            self._load(call, role, parameter.name)
-        params = {role: parameter.name for role, parameter in result.params.items()}
-        return self._append(
-            name, result.op, inputs, result.shape or call.output_shape, params, call.source
-        )
+            if isinstance(parameter, np.ndarray):
+                tensor = torch.from_numpy(np.asarray(parameter, np.float32))
+                parameter = self._constants.store(f"{name}.{role}", tensor)
+            self._load(call, role, parameter)
+            params[role] = parameter.name
+        return self._append(name, result.op, tuple(inputs), shape, params, call.source)
 
     def _append(
         self,
@@ -239,34 +310,57 @@ class Translator:
         self._nodes.append(Node(name, op, inputs, name, params, source))
         return name
 
-    def _materialize(self, binding: _Binding) -> str:
-        """The name of a value that has the binding's content and shape; emits Flatten if needed."""
-        content, shape = binding.storage.content, binding.storage.shape
+    def _materialize(self, binding: Binding) -> str:
+        """The name of a value that has the binding's content and shape."""
+        content = binding.storage.content
         if isinstance(content, translations.Deferred):
             raise content.error
-        if shape == binding.shape:
+        if binding.shape == binding.storage.shape and binding.is_whole:
             return content
-        if len(binding.shape) != 2:
-            before, after = map(translations.format_shape, (shape, binding.shape))
-            raise UnsupportedOperatorError(
-                f"{binding.name} in {binding.source}: a reshape from {before} to {after} is not "
-                "supported, only x.flatten(1)"
-            )
-        if content not in self._flattened:
-            self._flattened[content] = self._append(
-                binding.name, Flatten(), (content,), binding.shape, {}, binding.source
-            )
-        return self._flattened[content]
+        return self._rearranged(binding, any_shape=False)
 
-    def _load(self, call: translations.AtenCall, role: str, name: str) -> None:
-        if name in self._params:
-            return
-        tensor = self._tensors[name]
-        if tensor.dtype != torch.float32:
-            raise call.unsupported(
-                f"its {role} '{name}' is {tensor.dtype}, must be float32. Remedy: model.float()"
+    def _rearranged(self, binding: Binding, *, any_shape: bool) -> str:
+        """Emits what computes a view; with ``any_shape``, its elements in their order suffice."""
+        content = binding.storage.content
+        if isinstance(content, translations.Deferred):
+            raise content.error
+        memory = binding.storage.layout
+        steps = view_steps(binding.layout, memory, any_shape=any_shape)
+        if steps is None:
+            before = translations.format_shape(binding.storage.shape)
+            after = translations.format_shape(binding.shape)
+            raise UnsupportedOperatorError(
+                f"{binding.name} in {binding.source}: a view of {before} as {after} that moves "
+                "pixels between rows, columns and channels is not supported, only one that chooses "
+                "or reorders channels, crops, or flattens"
             )
-        self._params[name] = np.array(tensor.detach().cpu().numpy(), order="C")
+        for index, step in enumerate(steps):
+            key = (content, steps[index : index + 1])
+            if key not in self._views:
+                params = {}
+                if step.weight is not None:
+                    tensor = torch.from_numpy(step.weight)
+                    parameter = self._constants.store(f"{binding.name}.weight", tensor)
+                    self._params[parameter.name] = step.weight
+                    params["weight"] = parameter.name
+                shape = (None, *step.sizes)
+                self._views[key] = self._append(
+                    binding.name, step.op, (content,), shape, params, binding.source
+                )
+            content = self._views[key]
+        return content
+
+    def _load(
+        self, call: translations.AtenCall, role: str, parameter: translations.Parameter
+    ) -> None:
+        if parameter.name in self._params:
+            return
+        dtype = self._constants.dtype(parameter)
+        if dtype != torch.float32:
+            raise call.unsupported(
+                f"its {role} '{parameter.name}' is {dtype}, must be float32. Remedy: model.float()"
+            )
+        self._params[parameter.name] = self._constants.read(parameter)
 
     def _invalidate(self, argument: Any, deferred: translations.Deferred) -> None:
         """Marks memory that an untranslated call may have written: whoever reads it is in error."""
@@ -274,7 +368,7 @@ class Translator:
             for item in argument:
                 self._invalidate(item, deferred)
         elif isinstance(argument, fx.Node) and isinstance(argument.meta.get("val"), Tensor):
-            storage = self._storages.get(_memory(argument.meta["val"]))
+            storage = self._storages.get(memory_of(argument.meta["val"]))
             if storage is not None:
                 storage.content = deferred
             else:
@@ -286,11 +380,11 @@ class Translator:
         if not isinstance(argument, fx.Node):
             return argument
         bound = self._bound.get(argument)
-        if not isinstance(bound, _Binding):
+        if not isinstance(bound, Binding):
             return argument.meta.get("val") if bound is None else bound
         if isinstance(bound.storage.content, translations.Deferred):
             return bound.storage.content
-        return translations.Tensor(bound.shape, bound)
+        return _tensor(bound)
 
     def _shape(self, val: Tensor) -> translations.Shape | None:
         """None if the first dimension is not the batch, or another depends on it."""
@@ -308,53 +402,17 @@ class Translator:
             unique = f"{name}@{count}"
         return unique
 
-    def _source(self, node: fx.Node) -> SourceLocation:
-        stack = list((node.meta.get("nn_module_stack") or {}).values())
-        frames = _FRAME.findall(node.meta.get("stack_trace") or "")
-        lines = [f"{file}:{line}" for file, line in frames if is_user_code(file)]
-        return SourceLocation(stack[-1][0] if stack else "", lines[-1] if lines else "")
 
-    def _node_name(self, node: fx.Node, source: SourceLocation) -> str:
-        """The path of a torch.nn layer; for a function, the path of its module and its own name."""
-        try:
-            bases = type(self._model.get_submodule(source.module)).__mro__
-        except AttributeError:
-            bases = ()
-        is_layer = any(
-            base.__module__.startswith("torch.nn.modules.") and base.__module__ not in _CONTAINERS
-            for base in bases
-        )
-        if is_layer and source.module:
-            return source.module
-        function = str(node.target).split(".")[-2].strip("_")
-        return f"{source.module}.{function}" if source.module else function
-
-
-def _schema_arguments(node: fx.Node) -> dict[str, Any]:
-    """Arguments by schema name, defaults filled in; by position if there is no schema."""
-    if not isinstance(node.target, torch._ops.OpOverload):
-        return {str(index): argument for index, argument in enumerate(node.args)}
-    arguments: dict[str, Any] = {}
-    for index, argument in enumerate(node.target._schema.arguments):
-        if index < len(node.args) and not argument.kwarg_only:
-            arguments[argument.name] = node.args[index]
-        else:
-            arguments[argument.name] = node.kwargs.get(argument.name, argument.default_value)
-    return arguments
-
-
-def _written_arguments(node: fx.Node, arguments: dict[str, Any]) -> list[str]:
-    if isinstance(node.target, torch._ops.OpOverload):
-        return [a.name for a in node.target._schema.arguments if a.is_write]
-    # A higher-order operator may write to anything it gets; indexing a tuple writes nothing.
-    return [] if node.target is operator.getitem else list(arguments)
-
-
-def _functional_name(name: str) -> tuple[str, bool]:
-    """``aten.relu_.default`` gives ``aten.relu.default`` and True."""
-    packet, _, overload = name.rpartition(".")
-    in_place = packet.endswith("_")
-    return f"{packet.removesuffix('_')}.{overload}", in_place
+def _tensor(bound: Binding) -> translations.Tensor:
+    base = expanded_from = None
+    layout, storage = bound.layout, bound.storage
+    if len(bound.shape) not in (2, 4) and bound.is_whole and len(storage.shape) in (2, 4):
+        whole = Binding(storage, storage.layout, bound.name, bound.source)
+        base = translations.Tensor(storage.shape, whole)
+    if is_expanded(layout):
+        pixel = Binding(storage, layout[:, :1, :1], bound.name, bound.source)
+        expanded_from = translations.Tensor(pixel.shape, pixel)
+    return translations.Tensor(bound.shape, bound, base, expanded_from)
 
 
 def _defer(call: translations.AtenCall, error: UnsupportedOperatorError) -> translations.Deferred:
@@ -374,14 +432,3 @@ def _defer(call: translations.AtenCall, error: UnsupportedOperatorError) -> tran
     ]
     from_parameters = bool(tensors) and not any(isinstance(a, translations.Tensor) for a in tensors)
     return translations.Deferred(error, f"{call.operator} in {call.source}", from_parameters)
-
-
-def _memory(val: Tensor) -> int:
-    """Identifies the memory of a tensor of the trace."""
-    return int(val.untyped_storage()._cdata)
-
-
-def _has_tensor(val: object) -> bool:
-    if isinstance(val, (list, tuple)):
-        return any(_has_tensor(item) for item in val)
-    return isinstance(val, Tensor)

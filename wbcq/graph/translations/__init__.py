@@ -2,18 +2,18 @@
 
 A translation is one function, registered under the operator's name without the trailing underscore
 of its in-place form (in-place updates are replayed by :mod:`wbcq.graph.translate`). It reads the
-call's arguments by their schema names and says what the call is: one node, the same tensor, or a
-view of it. To refuse a call it raises ``call.unsupported(reason)``, which adds operator, module and
-line. For example, in :mod:`wbcq.graph.translations.elementwise`::
+call's arguments by their schema names and says what the call is: one node or more, the same
+tensor, or a view of it. To refuse a call it raises ``call.unsupported(reason)``, which adds
+operator, module and line. For example, in :mod:`wbcq.graph.translations.functions`::
 
-    @translates("aten.relu.default")
-    def _relu(call: AtenCall) -> Result:
-        return Emit(ir.Clamp(ir.RELU), (call.tensor("self"),))
+    @translates("aten.hardswish.default")
+    def _hardswish(call: AtenCall) -> Result:
+        return Emit(ir.Unary((ir.Function("hardswish"),)), (call.tensor("self"),))
 """
 
 from __future__ import annotations
 
-from wbcq.graph.translations import elementwise, layers, pooling, views
+from wbcq.graph.translations import channels, elementwise, functions, layers, pooling, views
 from wbcq.graph.translations.call import (
     TRANSLATIONS,
     AtenCall,
@@ -22,6 +22,7 @@ from wbcq.graph.translations.call import (
     Parameter,
     Result,
     Same,
+    Several,
     Shape,
     Tensor,
     View,
@@ -37,11 +38,14 @@ __all__ = [
     "Parameter",
     "Result",
     "Same",
+    "Several",
     "Shape",
     "Tensor",
     "View",
+    "channels",
     "elementwise",
     "format_shape",
+    "functions",
     "layers",
     "pooling",
     "translates",

@@ -6,8 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
+
 from wbcq.errors import UnsupportedOperatorError
 from wbcq.graph import ir
+from wbcq.graph.layouts import Layout
 
 __all__ = [
     "TRANSLATIONS",
@@ -17,6 +21,7 @@ __all__ = [
     "Parameter",
     "Result",
     "Same",
+    "Several",
     "Shape",
     "Tensor",
     "View",
@@ -30,15 +35,25 @@ Shape: TypeAlias = tuple[int | None, ...]
 
 @dataclass(frozen=True)
 class Tensor:
-    """An argument that depends on the model's inputs; ``handle`` is capture's own."""
+    """An argument that depends on the model's inputs.
+
+    Attributes:
+        shape: ``None`` first.
+        handle: Capture's own.
+        base: The same elements in the same order as a picture or row of channels, if the tensor has
+            another number of dimensions.
+        expanded_from: The one pixel N, C, 1, 1 whose copies the tensor consists of, if it does.
+    """
 
     shape: Shape
     handle: Any = field(repr=False)
+    base: Tensor | None = None
+    expanded_from: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """An argument that is a parameter, buffer or constant of the module, by qualified name."""
+    """A parameter, buffer or constant of the module, or what is computed from these alone."""
 
     name: str
     shape: tuple[int, ...]
@@ -59,20 +74,23 @@ class Deferred:
     from_parameters: bool = False
 
 
+Array: TypeAlias = npt.NDArray[np.float32]
+
+
 @dataclass(frozen=True)
 class Emit:
     """The call is a node.
 
     Attributes:
         op: The operator.
-        inputs: Values that it reads.
-        params: By role.
+        inputs: Values that it reads, or nodes that come before it, which need a ``shape``.
+        params: By role; an array becomes a parameter of the graph.
         shape: The node's output, if the call's result is only a view of it.
     """
 
     op: ir.Op
-    inputs: tuple[Tensor, ...]
-    params: Mapping[str, Parameter] = field(default_factory=dict)
+    inputs: tuple[Tensor | Emit, ...]
+    params: Mapping[str, Parameter | Array] = field(default_factory=dict)
     shape: Shape | None = None
 
 
@@ -91,12 +109,26 @@ class Same:
 
 @dataclass(frozen=True)
 class View:
-    """The call returns the same elements in the same order in the shape of the call's output."""
+    """The call returns elements of an argument, or a copy of them; the trace tells which.
+
+    Attributes:
+        argument: Its schema name.
+        rearrange: From the argument's layout, one dimension for each but the batch, to the
+            result's; None for the same elements in the same order in the result's shape.
+    """
 
     argument: str = "self"
+    rearrange: Callable[[Layout], Layout] | None = None
 
 
-Result: TypeAlias = Emit | Same | View
+@dataclass(frozen=True)
+class Several:
+    """The call returns a sequence; None stands for a result that is not supported."""
+
+    results: tuple[Emit | View | None, ...]
+
+
+Result: TypeAlias = Emit | Same | View | Several
 
 
 @dataclass(frozen=True)
@@ -106,14 +138,16 @@ class AtenCall:
     Attributes:
         operator: With overload, for example ``aten.conv2d.default``.
         arguments: By schema name, defaults filled in; tensors are Tensor, Parameter or Deferred.
-        output_shape: Of the result, ``None`` first.
+        output_shape: Of the result, ``None`` first; empty for a sequence.
         source: Module and line of user code.
+        read: Gives what a parameter holds.
     """
 
     operator: str
     arguments: Mapping[str, Any]
     output_shape: Shape
     source: ir.SourceLocation
+    read: Callable[[Parameter], npt.NDArray[Any]]
 
     def unsupported(self, reason: str) -> UnsupportedOperatorError:
         """An error that names operator, module and line."""
@@ -136,6 +170,21 @@ class AtenCall:
             )
         return argument
 
+    def elements(self, name: str) -> Tensor:
+        """A value of any rank for an operator that treats all elements alike.
+
+        Its node must have the ``shape`` of what is returned.
+        """
+        x = self.tensor(name, ranks=None)
+        return self.tensor(name) if x.base is None else x.base
+
+    def axis(self, value: int, rank: int) -> int:
+        """A dimension counted from the front; refuses the batch."""
+        axis = value % rank
+        if axis == 0:
+            raise self.unsupported("it works along the batch, but pictures must be independent")
+        return axis
+
     def parameter(self, name: str) -> Parameter:
         """A parameter, buffer or constant."""
         argument = self.arguments[name]
@@ -145,8 +194,8 @@ class AtenCall:
             raise argument.error
         cause = f" by {argument.origin}" if isinstance(argument, Deferred) else ""
         raise self.unsupported(
-            f"its {name} is computed in forward{cause}, but must be a stored parameter. Remedy: "
-            "compute it once and store it, for example with "
+            f"its {name} is computed in forward{cause}, but must not depend on the model's inputs. "
+            "Remedy: compute it once and store it, for example with "
             "torch.nn.utils.parametrize.remove_parametrizations"
         )
 

@@ -1,61 +1,208 @@
-"""Operators that work on each number, or each pair of numbers, by itself."""
+"""Arithmetic on two tensors, or on a tensor and constants."""
 
 from __future__ import annotations
 
-import math
+from typing import TypeAlias
+
+import numpy as np
 
 from wbcq.graph import ir
-from wbcq.graph.translations.call import AtenCall, Emit, Result, Same, format_shape, translates
+from wbcq.graph.translations.call import (
+    Array,
+    AtenCall,
+    Deferred,
+    Emit,
+    Parameter,
+    Result,
+    Same,
+    Shape,
+    Tensor,
+    format_shape,
+    translates,
+)
+from wbcq.graph.translations.functions import affine, clamp, unary
+
+Operand: TypeAlias = "Tensor | Emit | Array | float"
 
 
-def _clamp(call: AtenCall, low: float | None, high: float | None) -> Result:
-    activation = ir.Activation(
-        -math.inf if low is None else float(low), math.inf if high is None else float(high)
-    )
-    return Emit(ir.Clamp(activation), (call.tensor("self"),))
-
-
-@translates("aten.relu.default")
-def _relu(call: AtenCall) -> Result:
-    return _clamp(call, 0.0, None)
-
-
-@translates("aten.relu6.default")
-def _relu6(call: AtenCall) -> Result:
-    return _clamp(call, 0.0, 6.0)
-
-
-@translates("aten.hardtanh.default")
-def _hardtanh(call: AtenCall) -> Result:
-    return _clamp(call, call.arguments["min_val"], call.arguments["max_val"])
-
-
-@translates("aten.clamp.default")
-def _clamp_both(call: AtenCall) -> Result:
-    return _clamp(call, call.arguments["min"], call.arguments["max"])
-
-
-@translates("aten.clamp_min.default")
-def _clamp_min(call: AtenCall) -> Result:
-    return _clamp(call, call.arguments["min"], None)
-
-
-@translates("aten.clamp_max.default")
-def _clamp_max(call: AtenCall) -> Result:
-    return _clamp(call, None, call.arguments["max"])
-
-
-@translates("aten.add.Tensor")
+@translates("aten.add.Tensor", "aten.add.Scalar")
 def _add(call: AtenCall) -> Result:
-    other, alpha = call.arguments["other"], call.arguments["alpha"]
-    if isinstance(other, (int, float)) and other == 0:
+    other = _operand(call, "other")
+    if isinstance(other, float) and other == 0:
         return Same("self")
+    return _sum(call, _operand(call, "self"), _scaled(other, call.arguments["alpha"]))
+
+
+@translates("aten.sub.Tensor", "aten.sub.Scalar")
+def _sub(call: AtenCall) -> Result:
+    a, b = _operand(call, "self"), _operand(call, "other")
+    return _difference(call, a, _scaled(b, call.arguments["alpha"]))
+
+
+@translates("aten.rsub.Tensor", "aten.rsub.Scalar")
+def _rsub(call: AtenCall) -> Result:
+    a, b = _operand(call, "self"), _operand(call, "other")
+    return _difference(call, b, _scaled(a, call.arguments["alpha"]))
+
+
+@translates("aten.mul.Tensor", "aten.mul.Scalar")
+def _mul(call: AtenCall) -> Result:
+    a, b = _operand(call, "self"), _operand(call, "other")
+    if not isinstance(a, (Tensor, Emit)):
+        a, b = b, a
+    if isinstance(b, float) and b == 1:
+        return Same("self")
+    if isinstance(b, float):
+        return affine(_tensor(call, a), b)
+    if isinstance(b, np.ndarray):
+        return _channel_affine(call, _tensor(call, a), b, np.zeros_like(b))
+    x, y, _ = _pair(call, _tensor(call, a), _tensor(call, b))
+    return Emit(ir.Mul(), (x, y), shape=x.shape)
+
+
+@translates("aten.div.Tensor", "aten.div.Scalar")
+def _div(call: AtenCall) -> Result:
+    a, b = _operand(call, "self"), _operand(call, "other")
+    if isinstance(b, float):
+        return Same("self") if b == 1 else affine(_tensor(call, a), 1.0 / b)
+    if isinstance(b, np.ndarray):
+        return _channel_affine(call, _tensor(call, a), 1.0 / b, np.zeros_like(b))
+    inverse = unary(_tensor(call, b), ir.Function("reciprocal"))
+    if isinstance(a, float):
+        return inverse if a == 1 else affine(inverse, a)
+    if isinstance(a, np.ndarray):
+        return _channel_affine(call, inverse, a, np.zeros_like(a))
+    x, y, swapped = _pair(call, _tensor(call, a), _tensor(call, b))
+    if swapped:
+        return Emit(ir.Mul(), (unary(x, ir.Function("reciprocal")), y), shape=x.shape)
+    return Emit(ir.Div(), (x, y), shape=x.shape)
+
+
+@translates("aten.maximum.default")
+def _maximum(call: AtenCall) -> Result:
+    """The sum b + relu(a - b)."""
     a, b = call.tensor("self"), call.tensor("other")
-    if alpha != 1:
-        raise call.unsupported(f"a sum with alpha={alpha} is not supported, only a + b")
     if a.shape != b.shape:
+        raise _broadcast_error(call, a.shape, b.shape)
+    difference = Emit(ir.Sub(), (a, b), shape=a.shape)
+    return Emit(ir.Add(), (clamp(difference, 0.0, None), b))
+
+
+@translates("aten.minimum.default")
+def _minimum(call: AtenCall) -> Result:
+    """The difference a - relu(a - b)."""
+    a, b = call.tensor("self"), call.tensor("other")
+    if a.shape != b.shape:
+        raise _broadcast_error(call, a.shape, b.shape)
+    difference = Emit(ir.Sub(), (a, b), shape=a.shape)
+    return Emit(ir.Sub(), (a, clamp(difference, 0.0, None)))
+
+
+def _operand(call: AtenCall, name: str) -> Operand:
+    argument = call.arguments[name]
+    if isinstance(argument, Parameter):
+        array = np.asarray(call.read(argument), np.float32)
+        return float(array.reshape(())) if array.size == 1 else array
+    if isinstance(argument, (bool, int, float)):
+        return float(argument)
+    if isinstance(argument, Deferred):
+        raise argument.error
+    tensor = call.tensor(name, ranks=None)
+    if tensor.base is not None and not any(
+        isinstance(call.arguments[other], (Tensor, Parameter))
+        for other in ("self", "other")
+        if other != name
+    ):
+        return tensor.base
+    if tensor.expanded_from is not None:
+        return tensor.expanded_from
+    return call.tensor(name)
+
+
+def _tensor(call: AtenCall, operand: Operand) -> Tensor | Emit:
+    if isinstance(operand, (Tensor, Emit)):
+        return operand
+    raise call.unsupported("it computes with constants alone")
+
+
+def _scaled(operand: Operand, alpha: float) -> Operand:
+    if alpha == 1:
+        return operand
+    if isinstance(operand, (Tensor, Emit)):
+        return affine(operand, alpha)
+    return operand * alpha
+
+
+def _sum(call: AtenCall, a: Operand, b: Operand) -> Result:
+    if not isinstance(a, (Tensor, Emit)):
+        a, b = b, a
+    if isinstance(b, float):
+        return affine(_tensor(call, a), 1.0, b)
+    if isinstance(b, np.ndarray):
+        return _channel_affine(call, _tensor(call, a), np.ones_like(b), b)
+    x, y, _ = _pair(call, _tensor(call, a), _tensor(call, b))
+    return Emit(ir.Add(), (x, y), shape=x.shape)
+
+
+def _difference(call: AtenCall, a: Operand, b: Operand) -> Result:
+    if not isinstance(b, (Tensor, Emit)):
+        return _sum(call, a, -b)
+    if isinstance(a, float):
+        return affine(b, -1.0, a)
+    if isinstance(a, np.ndarray):
+        return _channel_affine(call, b, -np.ones_like(a), a)
+    x, y, swapped = _pair(call, a, b)
+    difference = Emit(ir.Sub(), (x, y), shape=x.shape)
+    return affine(difference, -1.0) if swapped else difference
+
+
+def _channel_affine(call: AtenCall, x: Tensor | Emit, weight: Array, bias: Array) -> Result:
+    """Constants must be one for each channel."""
+    channels, rank = _shape(x)[1], len(_shape(x))
+    sizes = (*[1] * (rank - weight.ndim), *weight.shape)
+    if sizes != (1, channels, *[1] * (rank - 2)):
+        constant = "[" + ", ".join(map(str, weight.shape)) + "]"
         raise call.unsupported(
-            f"a sum of the shapes {format_shape(a.shape)} and {format_shape(b.shape)} needs "
-            "broadcasting, which is not supported"
+            f"a constant of shape {constant} with values of shape {format_shape(_shape(x))}; only "
+            f"scalars and one number for each channel are supported"
         )
-    return Emit(ir.Add(), (a, b))
+    params = {"weight": weight.reshape(-1), "bias": bias.reshape(-1)}
+    return Emit(ir.ChannelAffine(), (x,), params, shape=x.shape)
+
+
+def _pair(
+    call: AtenCall, a: Tensor | Emit, b: Tensor | Emit
+) -> tuple[Tensor | Emit, Tensor | Emit, bool]:
+    """Operands of which the second may be one pixel; and whether they changed places."""
+    output = call.output_shape
+    if a.shape == b.shape:
+        # Both may have been expanded from one pixel: the result is then a larger one.
+        if a.shape != output and len(output) == 4:
+            a = Emit(ir.Resize((output[2] or 1, output[3] or 1)), (a,), shape=output)
+        return a, b, False
+    if len(_shape(a)) == len(_shape(b)) == len(output):
+        a, b = _all_channels(a, output[1] or 1), _all_channels(b, output[1] or 1)
+        pixel = (*output[:2], *[1] * (len(output) - 2))
+        for x, y, swapped in ((a, b, False), (b, a, True)):
+            if x.shape == output and y.shape in (pixel, output):
+                return x, y, swapped
+    raise _broadcast_error(call, _shape(a), _shape(b))
+
+
+def _shape(x: Tensor | Emit) -> Shape:
+    assert x.shape is not None
+    return x.shape
+
+
+def _all_channels(x: Tensor | Emit, channels: int) -> Tensor | Emit:
+    shape = _shape(x)
+    if shape[1] != 1 or channels == 1:
+        return x
+    return Emit(ir.Gather((0,) * channels), (x,), shape=(None, channels, *shape[2:]))
+
+
+def _broadcast_error(call: AtenCall, a: Shape, b: Shape) -> Exception:
+    return call.unsupported(
+        f"values of the shapes {format_shape(a)} and {format_shape(b)} need broadcasting; only one "
+        "pixel N, C, 1, 1 and one channel N, 1, H, W can be combined with N, C, H, W"
+    )
