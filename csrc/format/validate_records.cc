@@ -51,7 +51,10 @@ class NameChecker {
   std::unordered_set<std::string_view> seen_;
 };
 
-Status check_view(const ModelFile& file, const TensorRecord& view, const std::string& label) {
+Status check_view(const ModelFile& file, uint32_t index) {
+  const TensorRecord& view = file.tensors()[index];
+  if (view.parent == 0 && view.channel_offset == 0) return Status();
+  const std::string label = tensor_label(file, index);
   if (view.parent == 0) {
     return invalid_file(label, ": channel_offset is ", view.channel_offset,
                         ", must be 0 without a parent");
@@ -114,8 +117,7 @@ Status check_tensor(const ModelFile& file, uint32_t index) {
   if (!all_zero(tensor.reserved0) || !all_zero(tensor.reserved)) {
     return invalid_file(label, ": reserved bytes are not zero");
   }
-  return tensor.parent != 0 || tensor.channel_offset != 0 ? check_view(file, tensor, label)
-                                                          : Status();
+  return Status();
 }
 
 // `end` is where the blob before it ended in the data section; it becomes the end of this one.
@@ -289,6 +291,9 @@ Status validate_records(const ModelFile& file) {
   for (uint32_t i = 0; i < file.tensors().size(); ++i) {
     WBCQ_RETURN_IF_ERROR(tensor_names.check("tensor", i, file.tensors()[i].name));
     WBCQ_RETURN_IF_ERROR(check_tensor(file, i));
+  }
+  for (uint32_t i = 0; i < file.tensors().size(); ++i) {
+    WBCQ_RETURN_IF_ERROR(check_view(file, i));
   }
 
   NameChecker blob_names(file.string_section());

@@ -7,6 +7,7 @@
 
 #include "format/file_builder.h"
 #include "format/reader.h"
+#include "format/wide_model.h"
 #include "support/random.h"
 
 namespace wbcq::format {
@@ -15,6 +16,7 @@ namespace {
 using testing::Bytes;
 using testing::fix_checksums;
 using testing::SmallModel;
+using testing::WideModel;
 
 // Touches everything that the accessors of an accepted file give.
 uint64_t visit(const ModelFile& file) {
@@ -43,8 +45,20 @@ bool read(const Bytes& bytes) {
   return false;
 }
 
-TEST(Mutation, EveryTruncationIsRefused) {
-  const Bytes whole = SmallModel().bytes();
+struct Model {
+  const char* name;
+  Bytes bytes;
+};
+std::ostream& operator<<(std::ostream& out, const Model& model) { return out << model.name; }
+
+class Mutation : public ::testing::TestWithParam<Model> {};
+
+INSTANTIATE_TEST_SUITE_P(Models, Mutation,
+                         ::testing::Values(Model{"small", SmallModel().bytes()},
+                                           Model{"wide", WideModel().bytes()}));
+
+TEST_P(Mutation, EveryTruncationIsRefused) {
+  const Bytes whole = GetParam().bytes;
   for (size_t size = 0; size < whole.size(); ++size) {
     Bytes part(whole.begin(), whole.begin() + static_cast<ptrdiff_t>(size));
     ASSERT_FALSE(read(part)) << size;
@@ -53,8 +67,8 @@ TEST(Mutation, EveryTruncationIsRefused) {
   }
 }
 
-TEST(Mutation, EveryChangedByteIsRefused) {
-  const Bytes whole = SmallModel().bytes();
+TEST_P(Mutation, EveryChangedByteIsRefused) {
+  const Bytes whole = GetParam().bytes;
   for (size_t i = 0; i < whole.size(); ++i) {
     for (const int flip : {0x01, 0x80, 0xFF}) {
       Bytes damaged = whole;
@@ -64,8 +78,8 @@ TEST(Mutation, EveryChangedByteIsRefused) {
   }
 }
 
-TEST(Mutation, ChangedBytesWithRepairedChecksumsAreHarmless) {
-  const Bytes whole = SmallModel().bytes();
+TEST_P(Mutation, ChangedBytesWithRepairedChecksumsAreHarmless) {
+  const Bytes whole = GetParam().bytes;
   size_t accepted = 0;
   for (size_t i = 0; i < whole.size(); ++i) {
     for (const int value : {0x00, 0x01, 0x7F, 0x80, 0xFF}) {
@@ -79,9 +93,9 @@ TEST(Mutation, ChangedBytesWithRepairedChecksumsAreHarmless) {
   EXPECT_GT(accepted, whole.size() / 10);
 }
 
-TEST(Mutation, RandomDamageWithRepairedChecksumsIsHarmless) {
+TEST_P(Mutation, RandomDamageWithRepairedChecksumsIsHarmless) {
   wbcq::testing::Random random;
-  const Bytes whole = SmallModel().bytes();
+  const Bytes whole = GetParam().bytes;
   for (int repeat = 0; repeat < 20000; ++repeat) {
     Bytes damaged = whole;
     for (int64_t edits = random.uniform(1, 4); edits > 0; --edits) {
@@ -101,7 +115,7 @@ TEST(Mutation, RandomDamageWithRepairedChecksumsIsHarmless) {
   }
 }
 
-TEST(Mutation, RandomBytesAreRefused) {
+TEST(RandomBytes, AreRefused) {
   wbcq::testing::Random random;
   for (int repeat = 0; repeat < 2000; ++repeat) {
     Bytes bytes(static_cast<size_t>(random.uniform(0, 1000)));
