@@ -37,7 +37,9 @@ def demo(
             show_default=False,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same result on one machine.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Same seed and threads, same result on one machine.")
+    ] = 0,
     threads: Annotated[
         int | None,
         typer.Option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -22,7 +23,7 @@ import wbcq
 from wbcq import models
 from wbcq.data.pictures import ArrayPictures
 from wbcq.demo.pictures import DemoPictures, Reporter, load_pictures, synthetic_pictures
-from wbcq.demo.timing import quietest_ms
+from wbcq.demo.timing import fastest_threads, quietest_ms
 from wbcq.engine.program_file import program_bytes
 from wbcq.quant.config import WeightGranularity
 from wbcq.report.files import replacing
@@ -60,7 +61,8 @@ class DemoConfig:
         size: Pixels along each side.
         crop: Share of a picture's shorter side; None for a default that fits the layout.
         seed: Of the cells, the split, the initial weights and the training.
-        threads: Of every engine that is timed, and of training; None for the physical cores.
+        threads: Of training and of every engine that is timed. None for the physical cores, with
+            one thread for training where that is faster because other programs use the cores.
         difficulty: Of synthetic cells, 0 to 1.
         counts: Synthetic cells of each class for training, validation and test.
         calibration: Training pictures that set the ranges of activations.
@@ -122,7 +124,7 @@ class DemoResult:
         pictures: The data.
         training: Its history and best epoch.
         variants: FP32 first.
-        threads: Of training and timing.
+        threads: Of timing.
         isa: Instruction set of the integer kernels.
         load: Programs that wanted a core when timing began, per core; above about 1.5, times are
             too long, those of the slower variants most.
@@ -167,25 +169,34 @@ def run_demo(config: DemoConfig, reporter: Reporter) -> DemoResult:
             pictures = load_pictures(config.data, config.size, config.crop, config.seed, reporter)
         model = models.create(config.arch, num_classes=len(pictures.train.classes))
         config.out.mkdir(parents=True, exist_ok=True)
-        training = _train(model, pictures, config, reporter)
+        train_config = TrainConfig(
+            epochs=config.epochs, seed=config.seed, precision=_training_precision()
+        )
+        # Named after all that shapes the training, so that only the same one goes on from it.
+        checkpoint = config.out / f"training-{_fingerprint(pictures, config, train_config)}.ckpt"
+        training = _train(model, pictures, config, train_config, checkpoint, threads, reporter)
         quantized = _quantize(model, pictures, config, threads, reporter)
         load = _load()
-        variants = _compare(model, quantized, pictures.test, config, reporter)
+        variants = _compare(model, quantized, pictures.test, config, threads, reporter)
+    checkpoint.unlink()
     isa = next(iter(quantized.values())).isa
     return DemoResult(config, pictures, training, variants, threads, isa, load)
 
 
 def _train(
-    model: nn.Module, pictures: DemoPictures, config: DemoConfig, reporter: Reporter
+    model: nn.Module,
+    pictures: DemoPictures,
+    config: DemoConfig,
+    train_config: TrainConfig,
+    checkpoint: Path,
+    threads: int,
+    reporter: Reporter,
 ) -> TrainResult:
-    train_config = TrainConfig(
-        epochs=config.epochs, seed=config.seed, precision=_training_precision()
-    )
-    # Named after all that shapes the training, so that only the same training goes on from it.
-    checkpoint = config.out / f"training-{_fingerprint(pictures, config, train_config)}.ckpt"
     if checkpoint.exists():
         reporter.note(f"going on from {checkpoint}")
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if config.threads is None and threads > 1 and _training_threads(model, config, threads) == 1:
+        reporter.note(f"the cores are busy: training with 1 thread instead of {threads}")
     with reporter.stage(f"Training {config.arch}") as stage:
         total = 0
         note = ""
@@ -212,8 +223,19 @@ def _train(
     model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     with replacing(config.out / f"{config.arch}-fp32.pt") as temporary:
         torch.save(model.state_dict(), temporary)
-    checkpoint.unlink()
     return result
+
+
+def _training_threads(model: nn.Module, config: DemoConfig, most: int) -> int:
+    """Sets torch to ``most`` threads or to one, whichever trains faster now."""
+    copied = copy.deepcopy(model).train()
+    batch = torch.zeros(16, 3, config.size, config.size).to(memory_format=torch.channels_last)
+
+    def step() -> None:
+        copied(batch).sum().backward()
+
+    with torch.random.fork_rng(devices=[]):  # dropout
+        return fastest_threads(step, torch.set_num_threads, [most, 1])
 
 
 def _quantize(
@@ -249,6 +271,7 @@ def _compare(
     quantized: dict[str, wbcq.QuantizedModel],
     test: ArrayPictures,
     config: DemoConfig,
+    threads: int,
     reporter: Reporter,
 ) -> tuple[Variant, ...]:
     runners: dict[str, Any] = {"": model, **quantized}
@@ -261,6 +284,7 @@ def _compare(
                 stage(before + done, total)
 
             chosen[method] = decisions(predict(run, test, progress=progress))
+    torch.set_num_threads(threads)
     ms = {batch: _time(model, quantized, test, batch, config, reporter) for batch in (1, 8)}
     variants = []
     for method in runners:
