@@ -39,8 +39,10 @@ def quietest_ms(
             begin = time.perf_counter()
             samples: list[float] = []
             # Three calls make a median, unless even they would take minutes in all.
-            while (spent := time.perf_counter() - begin) < seconds or (
-                len(samples) < 3 and spent < 4 * seconds
+            while (
+                not samples
+                or (spent := time.perf_counter() - begin) < seconds
+                or (len(samples) < 3 and spent < 4 * seconds)
             ):
                 start = time.perf_counter()
                 call()
