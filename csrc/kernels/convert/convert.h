@@ -8,7 +8,8 @@
 namespace wbcq {
 
 // Quantizes and interleaves a run of pixels of planar data:
-//   out[p * out_stride + c] = clamp(rne(in[c * plane_stride + p] * inverse_scale) + zero_point, 0, 255)
+//   out[p * out_stride + c] = clamp(rne(in[c * plane_stride + p] * inverse_scale) + zero_point, 0,
+//   255)
 // for p in [0, pixels), c in [0, channels); bytes c in [channels, out_stride) of a pixel are set to
 // zero_point. NaN gives 0. plane_stride counts floats, out_stride bytes, out_stride >= channels.
 // Reads exactly pixels floats of each plane, writes exactly pixels * out_stride bytes.
@@ -23,9 +24,9 @@ struct QuantizePlanar {
   int32_t zero_point;
 };
 
-// Between NHWC tensors, or parts of their channels: `pixels` runs of `channels` elements, a stride (in
-// elements) apart from each other; with pixels == 1 any contiguous run. Exactly the elements of the
-// pixels are read and written; any alignment of bytes; pixels and channels may be 0.
+// Between NHWC tensors, or parts of their channels: `pixels` runs of `channels` elements, a stride
+// (in elements) apart from each other; with pixels == 1 any contiguous run. Exactly the elements of
+// the pixels are read and written; any alignment of bytes; pixels and channels may be 0.
 //
 // out = clamp(rne(in * inverse_scale) + zero_point, 0, 255); NaN gives 0.
 struct QuantizeNhwc {

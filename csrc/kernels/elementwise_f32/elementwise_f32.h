@@ -1,12 +1,12 @@
 // Elementwise functions and softmax of float32 data.
 //
 // An operand is `pixels` runs of `channels` floats, a stride (in floats) apart from each other: a
-// tensor, a part of its channels, or with pixels == 1 any contiguous run. The kernels read and write
-// exactly the floats of the pixels; pixels and channels may be 0. The output may be an operand, with
-// the same stride; no other overlap.
+// tensor, a part of its channels, or with pixels == 1 any contiguous run. The kernels read and
+// write exactly the floats of the pixels; pixels and channels may be 0. The output may be an
+// operand, with the same stride; no other overlap.
 //
-// Results are close across ISAs, not equal. On one ISA the result of an element depends on its operands
-// alone, not on its place in a vector or a run; a softmax depends on its pixel alone.
+// Results are close across ISAs, not equal. On one ISA the result of an element depends on its
+// operands alone, not on its place in a vector or a run; a softmax depends on its pixel alone.
 #ifndef WBCQ_KERNELS_ELEMENTWISE_F32_ELEMENTWISE_F32_H_
 #define WBCQ_KERNELS_ELEMENTWISE_F32_ELEMENTWISE_F32_H_
 
@@ -17,8 +17,8 @@ namespace wbcq {
 
 enum class BinaryFunction : uint8_t { kAdd, kSub, kMul, kDiv };
 
-// out = clamp(function(a, b), lo, hi); lo and hi may be infinite, and NaN stays NaN. b_stride 0 applies
-// the one pixel of b to every pixel of a.
+// out = clamp(function(a, b), lo, hi); lo and hi may be infinite, and NaN stays NaN. b_stride 0
+// applies the one pixel of b to every pixel of a.
 struct BinaryF32 {
   BinaryFunction function;
   size_t pixels;

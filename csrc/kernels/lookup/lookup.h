@@ -8,8 +8,8 @@
 namespace wbcq {
 
 // out[p * out_stride + c] = table[in[p * in_stride + c]] for p in [0, pixels), c in [0, channels).
-// The table has 256 entries. Reads and writes exactly the bytes of the pixels; any alignment; pixels
-// and channels may be 0. out may be in, with the same stride; no other overlap.
+// The table has 256 entries. Reads and writes exactly the bytes of the pixels; any alignment;
+// pixels and channels may be 0. out may be in, with the same stride; no other overlap.
 struct LookupU8 {
   size_t pixels;
   size_t channels;

@@ -1,6 +1,6 @@
-// Pooling of one output pixel over all its channels. The caller passes only the taps that lie inside
-// the picture: padding never takes part in a maximum, and the average kernel's multiplier and start
-// hold the divisor.
+// Pooling of one output pixel over all its channels. The caller passes only the taps that lie
+// inside the picture: padding never takes part in a maximum, and the average kernel's multiplier
+// and start hold the divisor.
 #ifndef WBCQ_KERNELS_POOL_POOL_H_
 #define WBCQ_KERNELS_POOL_POOL_H_
 
@@ -18,8 +18,8 @@ struct MaxPoolPixel {
   uint8_t* out;
 };
 
-// out[c] = clamp(rne(float(start + sum over taps of rows[tap][c]) * multiplier) + zero_point, lo, hi)
-// start = -taps * input_zero_point. taps <= 2^22, so the int32 sum is exact.
+// out[c] = clamp(rne(float(start + sum over taps of rows[tap][c]) * multiplier) + zero_point, lo,
+// hi) start = -taps * input_zero_point. taps <= 2^22, so the int32 sum is exact.
 struct AvgPoolPixel {
   size_t taps;
   size_t channels;

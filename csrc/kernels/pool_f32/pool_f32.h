@@ -8,7 +8,8 @@
 namespace wbcq {
 
 // out[c] = max over taps of rows[tap][c]. taps >= 1, channels >= 1; reads and writes exactly
-// `channels` floats of each row. `out` overlaps no row. Where a tap is NaN the result is unspecified.
+// `channels` floats of each row. `out` overlaps no row. Where a tap is NaN the result is
+// unspecified.
 struct MaxPoolPixelF32 {
   size_t taps;
   size_t channels;
@@ -16,8 +17,9 @@ struct MaxPoolPixelF32 {
   float* out;
 };
 
-// out[c] = clamp((rows[0][c] + rows[1][c] + ...) / divisor, lo, hi), summed in the order of the taps,
-// each operation rounded to binary32: every ISA gives the same bits. lo and hi may be infinite.
+// out[c] = clamp((rows[0][c] + rows[1][c] + ...) / divisor, lo, hi), summed in the order of the
+// taps, each operation rounded to binary32: every ISA gives the same bits. lo and hi may be
+// infinite.
 struct AvgPoolPixelF32 {
   size_t taps;
   size_t channels;

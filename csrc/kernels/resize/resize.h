@@ -1,5 +1,5 @@
-// Resizing of one row of output pixels. The caller finds the source rows and, once for all rows, what
-// each output column reads; padding is a copy and needs no kernel.
+// Resizing of one row of output pixels. The caller finds the source rows and, once for all rows,
+// what each output column reads; padding is a copy and needs no kernel.
 #ifndef WBCQ_KERNELS_RESIZE_RESIZE_H_
 #define WBCQ_KERNELS_RESIZE_RESIZE_H_
 
@@ -19,8 +19,8 @@ struct ResizeNearestRow {
   size_t out_stride;
 };
 
-// The two source columns of an output column, in elements from the start of their row, and the weight
-// of the right one, in [0, 1].
+// The two source columns of an output column, in elements from the start of their row, and the
+// weight of the right one, in [0, 1].
 struct ResizeTap {
   size_t left;
   size_t right;
