@@ -72,7 +72,7 @@ def _conv2d(op: Conv2d, values: list[Array], y: Tensor) -> Array:
 
 
 def _erfc(x: Array) -> Array:
-    return np.frompyfunc(math.erfc, 1, 1)(x).astype(np.float64)
+    return np.asarray(np.frompyfunc(math.erfc, 1, 1)(x), dtype=np.float64)
 
 
 def _sigmoid(x: Array) -> Array:
