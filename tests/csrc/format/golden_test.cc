@@ -44,5 +44,32 @@ TEST(Golden, Version1_0) {
   EXPECT_EQ(crc32(file.data_section()), 0x71473a59u);
 }
 
+TEST(Golden, Version1_1) {
+  Result<ModelFile> result = ModelFile::open(golden_path("golden_v1_1.wbcq"));
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  const ModelFile& file = result.value();
+  EXPECT_EQ(file.header().minor, 1);
+  EXPECT_EQ(file.tensors().size(), 36u);
+  EXPECT_EQ(file.ops().size(), 30u);
+
+  const TensorRecord& second = file.tensors()[6];
+  EXPECT_EQ(file.string(second.name), "second");
+  EXPECT_EQ(second.parent, 5u);
+  EXPECT_EQ(file.string(file.tensors()[second.parent - 1].name), "concat");
+  EXPECT_EQ(second.channel_offset, 4);
+
+  const OpRecord& branch = file.ops()[2];
+  ASSERT_EQ(file.conv2d_inputs(branch).size(), 2u);
+  EXPECT_EQ(file.string(file.tensors()[file.conv2d_inputs(branch)[0]].name), "right");
+  EXPECT_EQ(file.conv2d_residual(branch), kNone);
+  const OpRecord& first = file.ops()[1];
+  ASSERT_EQ(file.op_blobs(first).size(), 4u);
+  EXPECT_EQ(file.blob_values<uint8_t>(file.op_blobs(first)[3]).size(), 256u);
+  EXPECT_EQ(first.attrs[conv2d::kPreScale], 0x3D800000);  // 0.0625
+  EXPECT_EQ(first.attrs[conv2d::kPreZeroPoint], 100);
+  const OpRecord& blend = file.ops()[28];
+  EXPECT_EQ(file.string(file.tensors()[file.conv2d_residual(blend)].name), "framed");
+}
+
 }  // namespace
 }  // namespace wbcq::format

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.wbcq.engine import golden_wide
 from tests.wbcq.engine.golden import DATA, golden_inputs, golden_program
 from tests.wbcq.engine.strategies import cases, programs
 from wbcq.engine.exact import ExactExecutor
@@ -39,6 +40,8 @@ def assert_same_op(actual, expected):
         if isinstance(b, np.ndarray):
             assert a.dtype == b.dtype
             np.testing.assert_array_equal(a, b)
+        elif isinstance(b, float):
+            assert a == float(np.float32(b)), field.name
         else:
             assert a == b, field.name
 
@@ -106,24 +109,32 @@ def test_metadata_that_are_not_json(metadata, message):
         program_bytes(replace(golden_program(), metadata=metadata))
 
 
-# The golden file.
+# Golden files.
+
+WIDE = DATA / "golden_v1_1.wbcq"
 
 
-def test_the_golden_file_holds_its_program():
-    assert_same_program(read_program(GOLDEN), golden_program())
-
-
-def golden_outputs():
-    with np.load(DATA / "golden_v1_0.npz") as arrays:
-        for i, array in enumerate(golden_inputs()):
+def golden_arrays(path, inputs):
+    with np.load(path.with_suffix(".npz")) as arrays:
+        for i, array in enumerate(inputs):
             np.testing.assert_array_equal(array, arrays[f"input{i}"])
         return [arrays[f"output{i}"] for i in range(3)]
 
 
+def test_the_golden_files_hold_their_programs():
+    assert_same_program(read_program(GOLDEN), golden_program())
+    assert_same_program(read_program(WIDE), golden_wide.golden_program())
+
+
+def check_golden(path, inputs, outputs):
+    for i, (actual, expected) in enumerate(zip(outputs, golden_arrays(path, inputs), strict=True)):
+        is_float = path == WIDE and i >= len(golden_wide.EXACT_OUTPUTS)
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5 if is_float else 0)
+
+
 def test_the_oracle_gives_the_golden_outputs():
-    outputs = ExactExecutor(read_program(GOLDEN)).run(*golden_inputs())
-    for actual, expected in zip(outputs, golden_outputs(), strict=True):
-        np.testing.assert_array_equal(actual, expected)
+    for path, inputs in ((GOLDEN, golden_inputs()), (WIDE, golden_wide.golden_inputs())):
+        check_golden(path, inputs, ExactExecutor(read_program(path)).run(*inputs))
 
 
 def test_the_engine_gives_the_golden_outputs():
@@ -131,15 +142,18 @@ def test_the_engine_gives_the_golden_outputs():
     for isa in core.available_isas():
         model = core.Model(os.fspath(GOLDEN), isa)
         assert json.loads(model.metadata) == golden_program().metadata
-        outputs = core.Session(model, 1).run(golden_inputs())
-        for actual, expected in zip(outputs, golden_outputs(), strict=True):
-            np.testing.assert_array_equal(actual, expected, err_msg=isa)
+        check_golden(GOLDEN, golden_inputs(), core.Session(model, 1).run(golden_inputs()))
+
+
+def test_in_version_1_0_a_second_input_is_the_residual():
+    block = read_program(GOLDEN).ops[5]
+    assert (block.xs, block.residual) == (("depthwise",), "side")
 
 
 def test_a_higher_minor_version_is_read():
-    data = bytearray(GOLDEN.read_bytes())
+    data = bytearray(WIDE.read_bytes())
     struct.pack_into("<H", data, 10, 9)
-    assert_same_program(read_program(with_checksums(data)), golden_program())
+    assert_same_program(read_program(with_checksums(data)), golden_wide.golden_program())
 
 
 # Files on disk.
@@ -261,6 +275,10 @@ def accepts(data):
     return True
 
 
+def wide_file():
+    return program_bytes(replace(golden_wide.golden_program(), metadata={}))
+
+
 def test_every_truncation_is_refused():
     data = small_file()
     assert accepts(data)
@@ -307,16 +325,22 @@ def damaged_files(data, seed, count):
         yield with_checksums(words.tobytes()[: len(data)])
 
 
-def test_damage_with_right_checksums_gives_clean_errors():
-    results = [accepts(data) for data in damaged_files(small_file(), seed=20, count=3000)]
+@pytest.mark.parametrize("whole", [small_file, wide_file])
+def test_damage_with_right_checksums_gives_clean_errors(whole):
+    results = [accepts(data) for data in damaged_files(whole(), seed=20, count=2000)]
     assert 0 < sum(results) < len(results)
 
 
-def test_python_and_the_engine_refuse_the_same_files():
+def narrow_file():
+    return program_bytes(replace(golden_program(), metadata={}))
+
+
+@pytest.mark.parametrize("whole", [narrow_file, wide_file])
+def test_python_and_the_engine_refuse_the_same_files(whole):
     core = pytest.importorskip("wbcq._core", reason="the extension module is not built")
-    data = program_bytes(replace(golden_program(), metadata={}))
+    data = whole()
     assert accepts(data)
-    for damaged in damaged_files(data, seed=30, count=3000):
+    for damaged in damaged_files(data, seed=30, count=2000):
         try:
             core.Model.from_bytes(damaged, "scalar")
             accepted = True
@@ -343,7 +367,7 @@ def edited(offset, layout, *values):
         (small_file()[:100], "the file is truncated: it has 100 bytes"),
         (small_file()[:-1], "it is truncated, copy it again"),
         (small_file() + b"x", "its header says"),
-        (edited(8, "<H", 2), r"format version 2\.0, this reader knows version 1\.x"),
+        (edited(8, "<H", 2), r"format version 2\.1, this reader knows version 1\.x"),
         (edited(24, "<Q", 1 << 40), "needs feature bit 40"),
         (edited(32, "<I", 7), "section_count is 7, must be 8"),
         (edited(64, "<I", 4), r"section 0 \(strings\): kind is 4, must be 1"),
