@@ -41,13 +41,14 @@ void assign_layouts(const format::ModelFile& file, std::vector<Tensor>& tensors)
     const auto inputs = file.op_inputs(op);
     const uint32_t output = file.op_outputs(op)[0];
     const auto kind = static_cast<format::OpKind>(op.kind);
+    const size_t convolved = kind == format::OpKind::kConv2d ? file.conv2d_inputs(op).size() : 0;
     if (kind == format::OpKind::kQuantize && tensors[output].channels <= kMaxHaloChannels) {
       halos[output] = Halo{};
     }
     for (size_t i = 0; i < inputs.size(); ++i) {
       std::optional<Halo>& halo = halos[inputs[i]];
       if (!halo) continue;
-      if (kind != format::OpKind::kConv2d || i != 0) {
+      if (i >= convolved) {
         halo.reset();
         continue;
       }
@@ -55,9 +56,22 @@ void assign_layouts(const format::ModelFile& file, std::vector<Tensor>& tensors)
       if (std::max({halo->top, halo->left, halo->bottom, halo->right}) > kMaxHalo) halo.reset();
     }
   }
+  const std::span<const format::TensorRecord> records = file.tensors();
+  for (size_t i = 0; i < records.size(); ++i) {
+    if (records[i].parent == 0) continue;
+    halos[i].reset();
+    halos[records[i].parent - 1].reset();
+  }
   for (size_t i = 0; i < tensors.size(); ++i) {
     tensors[i].layout = halos[i] ? make_layout(tensors[i], tensors[i].channels, *halos[i])
                                  : dense_layout(tensors[i]);
+  }
+  for (size_t i = 0; i < records.size(); ++i) {
+    if (records[i].parent == 0) continue;
+    Tensor& view = tensors[i];
+    view.layout = tensors[records[i].parent - 1].layout;
+    view.layout.origin += static_cast<size_t>(records[i].channel_offset) * view.element_bytes();
+    view.is_view = true;
   }
 }
 

@@ -1,11 +1,10 @@
 #include "engine/model.h"
 
+#include <algorithm>
 #include <numeric>
 #include <utility>
 
 #include "engine/layout.h"
-#include "format/message.h"
-#include "format/names.h"
 #include "kernels/kernel_table.h"
 
 namespace wbcq {
@@ -23,27 +22,26 @@ IoSpec read_io_record(const format::ModelFile& file, const format::IoRecord& rec
 }
 
 // N, H, W, C and N, C, H, W are the same order.
-bool is_planar(const Tensor& tensor) { return tensor.pixels() == 1 || tensor.channels == 1; }
+bool same_order(const Tensor& tensor) { return tensor.pixels() == 1 || tensor.channels == 1; }
 
-Status check_views(const format::ModelFile& file, const format::OpRecord& op) {
-  const auto unsupported = [&](std::string_view what) {
-    return Status(StatusCode::kUnsupported,
-                  format::cat("operator ", format::quoted_name(file.string(op.name)), " (",
-                              format::op_kind_name(op.kind), what,
-                              ") is not supported by this version of the engine"));
-  };
-  for (const auto tensors : {file.op_inputs(op), file.op_outputs(op)}) {
-    for (const uint32_t tensor : tensors) {
-      if (file.tensors()[tensor].parent != 0) return unsupported(" of a view");
-    }
-  }
-  if (op.kind == static_cast<uint32_t>(format::OpKind::kQuantize)) {
-    for (const format::IoRecord& input : file.inputs()) {
-      if (input.tensor == file.op_inputs(op)[0]) return Status();
-    }
-    return unsupported(" of a computed tensor");
-  }
-  return Status();
+bool reads(const format::ModelFile& file, const format::OpRecord& op, uint32_t tensor) {
+  const std::span<const uint32_t> inputs = file.op_inputs(op);
+  return std::find(inputs.begin(), inputs.end(), tensor) != inputs.end();
+}
+
+bool is_read(const format::ModelFile& file, uint32_t tensor) {
+  return std::any_of(file.ops().begin(), file.ops().end(),
+                     [&](const format::OpRecord& op) { return reads(file, op, tensor); });
+}
+
+// Whether some operator reads the tensor that cannot reorder it by itself, as kQuantize does unless
+// its output is a view.
+bool is_computed_on(const format::ModelFile& file, uint32_t tensor) {
+  return std::any_of(file.ops().begin(), file.ops().end(), [&](const format::OpRecord& op) {
+    const bool reorders = static_cast<format::OpKind>(op.kind) == format::OpKind::kQuantize &&
+                          file.tensors()[file.op_outputs(op)[0]].parent == 0;
+    return !reorders && reads(file, op, tensor);
+  });
 }
 
 }  // namespace
@@ -73,8 +71,9 @@ Result<std::shared_ptr<const Model>> Model::load(Result<format::ModelFile> file,
   model->read_tensors(file.value());
   model->read_io(file.value());
   assign_layouts(file.value(), model->tensors_);
+  model->add_planar_inputs();
   WBCQ_RETURN_IF_ERROR(model->read_ops(file.value(), *kernels));
-  model->add_planar_outputs(file.value());
+  model->add_planar_outputs();
   return std::shared_ptr<const Model>(std::move(model));
 }
 
@@ -88,24 +87,47 @@ void Model::read_tensors(const format::ModelFile& file) {
     tensor.channels = static_cast<size_t>(record.dims[3]);
     tensor.scale = record.scale;
     tensor.zero_point = record.zero_point;
+    roots_.push_back(record.parent != 0 ? record.parent - 1 : tensors_.size());
     tensors_.push_back(std::move(tensor));
+  }
+  has_views_.resize(tensors_.size());
+  for (size_t i = 0; i < roots_.size(); ++i) {
+    if (roots_[i] != i) has_views_[roots_[i]] = true;
   }
 }
 
-// Outputs that need reordering get a tensor of their own, the last ones.
+// A tensor of its own for the caller's array; these are the last ones.
+size_t Model::add_planar_copy(size_t tensor, const Place& place) {
+  Tensor planar = tensors_[tensor];
+  planar.is_planar = true;
+  tensors_.push_back(std::move(planar));
+  places_.push_back(place);
+  roots_.push_back(roots_.size());
+  has_views_.push_back(false);
+  return tensors_.size() - 1;
+}
+
+// A tensor is the caller's array itself where operators can use that as it is.
 void Model::read_io(const format::ModelFile& file) {
   places_.resize(tensors_.size());
   for (const format::IoRecord& record : file.inputs()) {
-    places_[record.tensor] = {Place::Kind::kInput, inputs_.size()};
+    const Place place = {Place::Kind::kInput, inputs_.size()};
+    Tensor& tensor = tensors_[record.tensor];
+    if (has_views_[record.tensor] || (!same_order(tensor) && is_computed_on(file, record.tensor))) {
+      reordered_inputs_.emplace_back(record.tensor, add_planar_copy(record.tensor, place));
+    } else {
+      tensor.is_planar = true;
+      places_[record.tensor] = place;
+    }
     inputs_.push_back(read_io_record(file, record));
   }
   for (const format::IoRecord& record : file.outputs()) {
     const Place place = {Place::Kind::kOutput, outputs_.size()};
-    if (is_planar(tensors_[record.tensor])) {
+    const bool is_alone = roots_[record.tensor] == record.tensor && !has_views_[record.tensor];
+    if (same_order(tensors_[record.tensor]) && is_alone && !is_read(file, record.tensor)) {
       places_[record.tensor] = place;
     } else {
-      tensors_.push_back(tensors_[record.tensor]);
-      places_.push_back(place);
+      reordered_outputs_.emplace_back(record.tensor, add_planar_copy(record.tensor, place));
     }
     outputs_.push_back(read_io_record(file, record));
   }
@@ -119,7 +141,6 @@ Status Model::read_ops(const format::ModelFile& file, const KernelTable& kernels
     source.kind = static_cast<format::OpKind>(record.kind);
     source.attrs = record.attrs;
     source.kernels = &kernels;
-    WBCQ_RETURN_IF_ERROR(check_views(file, record));
     for (const uint32_t tensor : file.op_inputs(record)) {
       source.inputs.push_back(&tensors_[tensor]);
       step.inputs.push_back(tensor);
@@ -142,15 +163,15 @@ Status Model::read_ops(const format::ModelFile& file, const KernelTable& kernels
   return Status();
 }
 
-void Model::add_planar_outputs(const format::ModelFile& file) {
-  size_t planar = file.tensors().size();
-  for (const format::IoRecord& record : file.outputs()) {
-    if (is_planar(tensors_[record.tensor])) continue;
-    Step step;
-    step.op = make_to_planar(tensors_[record.tensor]);
-    step.inputs = {record.tensor};
-    step.outputs = {planar++};
-    steps_.push_back(std::move(step));
+void Model::add_planar_inputs() {
+  for (const auto& [tensor, planar] : reordered_inputs_) {
+    steps_.push_back({make_from_planar(tensors_[tensor]), {planar}, {tensor}});
+  }
+}
+
+void Model::add_planar_outputs() {
+  for (const auto& [tensor, planar] : reordered_outputs_) {
+    steps_.push_back({make_to_planar(tensors_[tensor]), {tensor}, {planar}});
   }
 }
 

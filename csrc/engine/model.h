@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/status.h"
@@ -57,6 +58,10 @@ class Model {
   const std::vector<Step>& steps() const { return steps_; }
   const std::vector<Tensor>& tensors() const { return tensors_; }
   const Place& place(size_t tensor) const { return places_[tensor]; }
+  // The tensor in whose memory a tensor lies: a view's parent, or the tensor itself.
+  size_t root(size_t tensor) const { return roots_[tensor]; }
+  // Whether the memory of a root holds views as well.
+  bool has_views(size_t root) const { return has_views_[root]; }
 
  private:
   Model() = default;
@@ -65,7 +70,9 @@ class Model {
   void read_tensors(const format::ModelFile& file);
   void read_io(const format::ModelFile& file);
   Status read_ops(const format::ModelFile& file, const KernelTable& kernels);
-  void add_planar_outputs(const format::ModelFile& file);
+  size_t add_planar_copy(size_t tensor, const Place& place);
+  void add_planar_inputs();
+  void add_planar_outputs();
 
   Isa isa_ = Isa::kScalar;
   std::string metadata_;
@@ -73,6 +80,11 @@ class Model {
   std::vector<IoSpec> outputs_;
   std::vector<Tensor> tensors_;  // never resized once operators refer to them
   std::vector<Place> places_;    // of each tensor
+  std::vector<size_t> roots_;    // of each tensor
+  std::vector<bool> has_views_;  // of each tensor
+  // Tensors and the caller's arrays of them, which need reordering: pairs of tensors.
+  std::vector<std::pair<size_t, size_t>> reordered_inputs_;
+  std::vector<std::pair<size_t, size_t>> reordered_outputs_;
   std::vector<Step> steps_;
 };
 

@@ -39,13 +39,16 @@ ExecutionPlan::ExecutionPlan(const Model& model, size_t batch, size_t threads)
 }
 
 // An output may take over the memory of an input that nobody reads later, if the operator allows it
-// for every operand that is the same tensor.
+// for every operand that is the same tensor. Views and tensors with views stay out of it.
 bool ExecutionPlan::shares_memory(const Step& step, size_t step_index, size_t input,
                                   const std::vector<size_t>& last_use) const {
   const size_t tensor = step.inputs[input];
   if (model_.place(tensor).kind != Place::Kind::kArena || last_use[tensor] != step_index)
     return false;
   const size_t output = step.outputs[0];
+  for (const size_t operand : {tensor, output}) {
+    if (model_.root(operand) != operand || model_.has_views(operand)) return false;
+  }
   if (model_.place(output).kind != Place::Kind::kArena) return false;
   const Tensor& in = model_.tensors()[tensor];
   const Tensor& out = model_.tensors()[output];
@@ -62,27 +65,28 @@ bool ExecutionPlan::shares_memory(const Step& step, size_t step_index, size_t in
 void ExecutionPlan::plan_arena() {
   const std::vector<Step>& steps = model_.steps();
   const std::vector<Tensor>& tensors = model_.tensors();
-  std::vector<size_t> last_use(tensors.size(), 0);
+  std::vector<size_t> last_use(tensors.size(), 0);  // of roots
   for (size_t s = 0; s < steps.size(); ++s) {
-    for (const size_t tensor : steps[s].outputs) last_use[tensor] = s;
-    for (const size_t tensor : steps[s].inputs) last_use[tensor] = s;
+    for (const size_t tensor : steps[s].outputs) last_use[model_.root(tensor)] = s;
+    for (const size_t tensor : steps[s].inputs) last_use[model_.root(tensor)] = s;
   }
 
   std::vector<BufferLifetime> buffers;
-  std::vector<size_t> buffer_of(tensors.size(), kNoBuffer);
+  std::vector<size_t> buffer_of(tensors.size(), kNoBuffer);  // of roots
   for (size_t s = 0; s < steps.size(); ++s) {
     for (const size_t output : steps[s].outputs) {
+      const size_t root = model_.root(output);
       if (model_.place(output).kind != Place::Kind::kArena) continue;
-      for (size_t i = 0; i < steps[s].inputs.size() && buffer_of[output] == kNoBuffer; ++i) {
+      for (size_t i = 0; i < steps[s].inputs.size() && buffer_of[root] == kNoBuffer; ++i) {
         if (shares_memory(steps[s], s, i, last_use)) {
-          buffer_of[output] = buffer_of[steps[s].inputs[i]];
+          buffer_of[root] = buffer_of[steps[s].inputs[i]];
         }
       }
-      if (buffer_of[output] == kNoBuffer) {
-        buffer_of[output] = buffers.size();
-        buffers.push_back({tensors[output].layout.bytes(batch_), s, s});
+      if (buffer_of[root] == kNoBuffer) {
+        buffer_of[root] = buffers.size();
+        buffers.push_back({tensors[root].layout.bytes(batch_), s, s});
       }
-      buffers[buffer_of[output]].last = last_use[output];
+      buffers[buffer_of[root]].last = last_use[root];
     }
   }
 
@@ -107,10 +111,10 @@ void ExecutionPlan::bind_arena(std::byte* arena) {
   for (size_t s = 0; s < steps_.size(); ++s) {
     const Step& step = model_.steps()[s];
     for (size_t i = 0; i < step.inputs.size(); ++i) {
-      steps_[s].inputs[i] = arena + offsets_[step.inputs[i]];
+      steps_[s].inputs[i] = arena + offset(step.inputs[i]);
     }
     for (size_t i = 0; i < step.outputs.size(); ++i) {
-      steps_[s].outputs[i] = arena + offsets_[step.outputs[i]];
+      steps_[s].outputs[i] = arena + offset(step.outputs[i]);
     }
   }
 }

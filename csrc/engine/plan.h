@@ -39,8 +39,8 @@ class ExecutionPlan {
 
   const std::vector<BoundStep>& steps() const { return steps_; }
 
-  // Where a tensor lies in the arena.
-  size_t offset(size_t tensor) const { return offsets_[tensor]; }
+  // Where the memory begins in the arena that holds a tensor.
+  size_t offset(size_t tensor) const { return offsets_[model_.root(tensor)]; }
 
  private:
   struct CallerOperand {
@@ -59,7 +59,7 @@ class ExecutionPlan {
   size_t arena_bytes_ = 0;
   size_t scratch_bytes_ = 0;
   std::vector<BoundStep> steps_;
-  std::vector<size_t> offsets_;
+  std::vector<size_t> offsets_;  // of roots
   std::vector<CallerOperand> caller_inputs_;
   std::vector<CallerOperand> caller_outputs_;
 };

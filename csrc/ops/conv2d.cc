@@ -6,13 +6,19 @@ namespace {
 namespace attr = format::conv2d;
 
 // s_x s_w[c] / s_y, or s_x s_w[c] for a head: binary32 operations in the order of
-// docs/design/numerics.md. The reader has checked that they are finite.
+// docs/design/numerics.md. The reader has checked that they are finite. s_x is the scale of the
+// first input, whose steps the weights of the others are in; a depthwise channel has its own.
 std::vector<float> multipliers_of(const Conv2dSpec& spec, std::span<const float> weight_scales) {
   const bool head = spec.output->dtype == format::DType::kF32;
+  const bool depthwise = is_depthwise(spec);
   std::vector<float> multipliers(spec.output->channels);
+  size_t input = 0;
+  size_t end = spec.inputs[0]->channels;
   for (size_t c = 0; c < multipliers.size(); ++c) {
-    const float product = spec.input->scale * weight_scales[weight_scales.size() == 1 ? 0 : c];
-    multipliers[c] = head ? product : product / spec.output->scale;
+    if (depthwise && c == end) end += spec.inputs[++input]->channels;
+    const float product =
+        spec.inputs[input]->scale * weight_scales[weight_scales.size() == 1 ? 0 : c];
+    multipliers[c] = head ? product : product / spec.rounding->scale();
   }
   return multipliers;
 }
@@ -25,7 +31,7 @@ OpCost conv2d_cost(const Conv2dSpec& spec) {
               spec.in_channels_per_group() * spec.output->channels;
   const size_t output_bytes =
       spec.output->pixels() * spec.output->channels * spec.output->element_bytes();
-  cost.activation_bytes = spec.input->pixels() * spec.input->channels +
+  cost.activation_bytes = spec.inputs[0]->pixels() * spec.in_channels() +
                           (spec.residual != nullptr ? 2 : 1) * output_bytes;
   return cost;
 }
@@ -34,16 +40,17 @@ Result<std::unique_ptr<Op>> make_conv2d(const OpSource& source) {
   const std::span<const int32_t> attrs = source.attrs;
   Conv2dSpec spec = {};
   spec.name = source.name;
-  spec.input = source.inputs[0];
+  spec.inputs = source.inputs;
+  if (source.residual != nullptr) spec.inputs.pop_back();
   spec.residual = source.residual;
   spec.output = source.outputs[0];
-  spec.y = {static_cast<int64_t>(spec.input->height),
+  spec.y = {static_cast<int64_t>(spec.inputs[0]->height),
             static_cast<int64_t>(spec.output->height),
             attrs[attr::kKernelH],
             attrs[attr::kStrideH],
             attrs[attr::kPadTop],
             attrs[attr::kDilationH]};
-  spec.x = {static_cast<int64_t>(spec.input->width),
+  spec.x = {static_cast<int64_t>(spec.inputs[0]->width),
             static_cast<int64_t>(spec.output->width),
             attrs[attr::kKernelW],
             attrs[attr::kStrideW],
@@ -56,12 +63,12 @@ Result<std::unique_ptr<Op>> make_conv2d(const OpSource& source) {
   } else {
     spec.bias = source.blobs[1].as<int32_t>();
   }
+  const Rounding rounding(source, {attr::kLo, attr::kHi, attr::kPreScale, attr::kPreZeroPoint}, 3);
+  spec.rounding = &rounding;
   spec.multipliers = multipliers_of(spec, source.blobs[2].as<float>());
   if (spec.residual != nullptr) {
-    spec.residual_multiplier = spec.residual->scale / spec.output->scale;
+    spec.residual_multiplier = spec.residual->scale / rounding.scale();
   }
-  spec.lo = attrs[attr::kLo];
-  spec.hi = attrs[attr::kHi];
   spec.kernels = source.kernels;
   return is_depthwise(spec) ? make_conv2d_depthwise(spec) : make_conv2d_gemm(spec);
 }

@@ -11,13 +11,15 @@
 #include <vector>
 
 #include "ops/op.h"
+#include "ops/rounding.h"
 #include "ops/window.h"
 
 namespace wbcq {
 
 struct Conv2dSpec {
   std::string_view name;
-  const Tensor* input;
+  // Their channels follow one another: same height and width, each its own scale and zero point.
+  std::vector<const Tensor*> inputs;
   const Tensor* residual;  // or null
   const Tensor* output;    // u8, or f32 for a head
   WindowAxis y;
@@ -28,12 +30,16 @@ struct Conv2dSpec {
   std::span<const float> float_bias;  // [O] for an f32 output, else empty
   std::vector<float> multipliers;     // [O]
   float residual_multiplier;
-  int32_t lo;
-  int32_t hi;
+  const Rounding* rounding;
   const KernelTable* kernels;
 
   size_t taps() const { return static_cast<size_t>(y.kernel * x.kernel); }
-  size_t in_channels_per_group() const { return input->channels / groups; }
+  size_t in_channels() const {
+    size_t channels = 0;
+    for (const Tensor* input : inputs) channels += input->channels;
+    return channels;
+  }
+  size_t in_channels_per_group() const { return in_channels() / groups; }
   size_t out_channels_per_group() const { return output->channels / groups; }
 };
 

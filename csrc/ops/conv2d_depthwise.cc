@@ -27,44 +27,62 @@ class ConvDepthwiseOp final : public Op {
         geometry_(geometry_of(spec)),
         y_(spec.y),
         x_(spec.x),
-        input_(*spec.input),
         output_(*spec.output),
         residual_(spec.residual),
         residual_multiplier_(spec.residual_multiplier),
-        lo_(spec.lo),
-        hi_(spec.hi) {
+        rounding_(*spec.rounding) {
     cost_ = conv2d_cost(spec);
+    for (const Tensor* input : spec.inputs) slices_.push_back({input, 0, 0, 0});
   }
+
+  // Blocks of the kernel's channels, of one input.
+  struct Part {
+    size_t slice;
+    Range blocks;
+  };
 
   Status pack(const Conv2dSpec& spec);
 
   size_t packed_bytes() const override { return packed_.size() + padding_.size(); }
   std::unique_ptr<OpPlan> plan(size_t batch, size_t threads) const override;
 
-  // Tiles are output rows of all pictures, each cut into `parts` ranges of channels.
-  void run_tiles(const OpBuffers& buffers, Range tiles, size_t parts, const uint8_t** rows) const;
+  // Tiles are output rows of all pictures, each cut into parts.
+  void run_tiles(const OpBuffers& buffers, Range tiles, std::span<const Part> parts,
+                 const uint8_t** rows) const;
 
  private:
-  void find_rows(const uint8_t* picture, int64_t oy, const uint8_t** rows) const;
+  // The channels of one input.
+  struct Slice {
+    const Tensor* input;
+    size_t first;    // in the output
+    size_t packed;   // where its weights begin
+    size_t padding;  // where its padding row begins
+  };
+
+  DwconvPackInput pack_input(const Conv2dSpec& spec, const Slice& slice) const;
+  void find_rows(const Slice& slice, const std::byte* picture, size_t channel, int64_t oy,
+                 const uint8_t** rows) const;
 
   const DwconvKernel& kernel_;
   DwconvGeometry geometry_;
   WindowAxis y_;
   WindowAxis x_;
-  const Tensor& input_;
   const Tensor& output_;
   const Tensor* residual_;
   float residual_multiplier_;
-  int32_t lo_;
-  int32_t hi_;
+  Rounding rounding_;
+  std::vector<Slice> slices_;
   AlignedBuffer packed_;
-  AlignedBuffer padding_;  // a picture row of zero points
+  AlignedBuffer padding_;  // for each input a picture row of zero points
 };
 
 class ConvDepthwisePlan final : public OpPlan {
  public:
-  ConvDepthwisePlan(const ConvDepthwiseOp& op, size_t rows, size_t parts, size_t kernel_h)
-      : OpPlan(rows * parts, kernel_h * sizeof(const uint8_t*)), op_(op), parts_(parts) {}
+  ConvDepthwisePlan(const ConvDepthwiseOp& op, size_t rows,
+                    std::vector<ConvDepthwiseOp::Part> parts, size_t kernel_h)
+      : OpPlan(rows * parts.size(), kernel_h * sizeof(const uint8_t*)),
+        op_(op),
+        parts_(std::move(parts)) {}
 
   void run(const OpBuffers& buffers, size_t first, size_t last, std::byte* scratch) const override {
     op_.run_tiles(buffers, {first, last}, parts_, reinterpret_cast<const uint8_t**>(scratch));
@@ -72,54 +90,79 @@ class ConvDepthwisePlan final : public OpPlan {
 
  private:
   const ConvDepthwiseOp& op_;
-  size_t parts_;
+  std::vector<ConvDepthwiseOp::Part> parts_;
 };
 
-Status ConvDepthwiseOp::pack(const Conv2dSpec& spec) {
+DwconvPackInput ConvDepthwiseOp::pack_input(const Conv2dSpec& spec, const Slice& slice) const {
   DwconvPackInput input = {};
   input.geometry = geometry_;
-  input.channels = output_.channels;
-  input.zero_point = input_.zero_point;
-  input.weights = spec.weights.data();
-  input.bias = spec.bias.empty() ? nullptr : spec.bias.data();
-  input.multipliers = spec.multipliers.data();
-  input.float_bias = spec.float_bias.empty() ? nullptr : spec.float_bias.data();
-  auto packed = AlignedBuffer::allocate(dwconv_packed_bytes(kernel_.layout, input),
-                                        format::cat("the packed weights of ", name()));
+  input.channels = slice.input->channels;
+  input.zero_point = slice.input->zero_point;
+  input.weights = spec.weights.data() + slice.first * spec.taps();
+  input.bias = spec.bias.empty() ? nullptr : spec.bias.data() + slice.first;
+  input.multipliers = spec.multipliers.data() + slice.first;
+  input.float_bias = spec.float_bias.empty() ? nullptr : spec.float_bias.data() + slice.first;
+  return input;
+}
+
+Status ConvDepthwiseOp::pack(const Conv2dSpec& spec) {
+  size_t channel = 0;
+  CheckedSize packed_bytes = 0;
+  CheckedSize padding_bytes = 0;
+  const auto padding_row = [](const Tensor& input) {
+    return round_up(input.width * input.layout.pixel_stride + kTensorSlack, kBufferAlignment);
+  };
+  for (Slice& slice : slices_) {
+    slice.first = channel;
+    slice.packed = packed_bytes.value();
+    slice.padding = padding_bytes.value();
+    channel += slice.input->channels;
+    packed_bytes = packed_bytes + dwconv_packed_bytes(kernel_.layout, pack_input(spec, slice));
+    padding_bytes = padding_bytes + padding_row(*slice.input);
+  }
+  auto packed =
+      AlignedBuffer::allocate(packed_bytes.value(), format::cat("the packed weights of ", name()));
   if (!packed.ok()) return packed.status();
   packed_ = std::move(packed).value();
   cost_.weight_bytes = packed_.size();
-  dwconv_pack(kernel_.layout, input, packed_.data());
-
-  auto padding = AlignedBuffer::allocate(input_.width * input_.layout.pixel_stride + kTensorSlack,
-                                         format::cat("the padding row of ", name()));
+  auto padding =
+      AlignedBuffer::allocate(padding_bytes.value(), format::cat("the padding row of ", name()));
   if (!padding.ok()) return padding.status();
   padding_ = std::move(padding).value();
-  std::memset(padding_.data(), input_.zero_point, padding_.size());
+  for (const Slice& slice : slices_) {
+    dwconv_pack(kernel_.layout, pack_input(spec, slice), packed_.data() + slice.packed);
+    std::memset(padding_.data() + slice.padding, slice.input->zero_point,
+                padding_row(*slice.input));
+  }
   return Status();
 }
 
 std::unique_ptr<OpPlan> ConvDepthwiseOp::plan(size_t batch, size_t threads) const {
   const size_t rows = batch * output_.height;
-  const size_t blocks = ceil_div(output_.channels, kernel_.layout.block());
   const size_t wanted = threads > 1 ? ceil_div(kTilesPerThread * threads, rows) : 1;
-  return std::make_unique<ConvDepthwisePlan>(*this, rows, std::min(blocks, wanted),
-                                             geometry_.kernel_h);
+  std::vector<Part> parts;
+  for (size_t s = 0; s < slices_.size(); ++s) {
+    const size_t blocks = ceil_div(slices_[s].input->channels, kernel_.layout.block());
+    const size_t count = std::min(blocks, ceil_div(wanted, slices_.size()));
+    for (size_t i = 0; i < count; ++i) parts.push_back({s, split_evenly(blocks, count, i)});
+  }
+  return std::make_unique<ConvDepthwisePlan>(*this, rows, std::move(parts), geometry_.kernel_h);
 }
 
 // Input rows under the window of output row oy; outside the picture there are zero points.
-void ConvDepthwiseOp::find_rows(const uint8_t* picture, int64_t oy, const uint8_t** rows) const {
+void ConvDepthwiseOp::find_rows(const Slice& slice, const std::byte* picture, size_t channel,
+                                int64_t oy, const uint8_t** rows) const {
+  const auto row_stride = static_cast<ptrdiff_t>(slice.input->layout.row_stride);
   for (int64_t ky = 0; ky < y_.kernel; ++ky) {
     const int64_t iy = y_.position(oy, ky);
-    rows[ky] = iy >= 0 && iy < y_.in
-                   ? picture + iy * static_cast<ptrdiff_t>(input_.layout.row_stride)
-                   : padding_.as<const uint8_t>();
+    const bool inside = iy >= 0 && iy < y_.in;
+    const std::byte* row = inside ? picture + iy * row_stride : padding_.data() + slice.padding;
+    rows[ky] = reinterpret_cast<const uint8_t*>(row + channel);
   }
 }
 
-void ConvDepthwiseOp::run_tiles(const OpBuffers& buffers, Range tiles, size_t parts,
+void ConvDepthwiseOp::run_tiles(const OpBuffers& buffers, Range tiles, std::span<const Part> parts,
                                 const uint8_t** rows) const {
-  const auto* origin = reinterpret_cast<const uint8_t*>(buffers.inputs[0]) + input_.layout.origin;
   const bool head = output_.dtype == format::DType::kF32;
   const DwconvRowFn run_row = head ? kernel_.run_f32 : kernel_.run_u8;
   const size_t block = kernel_.layout.block();
@@ -129,40 +172,47 @@ void ConvDepthwiseOp::run_tiles(const OpBuffers& buffers, Range tiles, size_t pa
   args.geometry = geometry_;
   args.width = output_.width;
   args.rows = rows;
-  args.in_width = input_.width;
-  args.pixel_stride = input_.layout.pixel_stride;
   args.first_column = x_.position(0, 0);
   args.out_stride = output_.layout.pixel_stride;
   args.residual_stride = residual_ != nullptr ? residual_->layout.pixel_stride : 0;
   args.residual_multiplier = residual_multiplier_;
   args.residual_zero_point = residual_ != nullptr ? residual_->zero_point : 0;
-  args.zero_point = output_.zero_point;
-  args.lo = lo_;
-  args.hi = hi_;
+  args.zero_point = rounding_.zero_point();
+  args.lo = rounding_.lo();
+  args.hi = rounding_.hi();
 
   for (size_t tile = tiles.begin; tile < tiles.end; ++tile) {
-    const size_t row = tile / parts;
-    const Range blocks = split_evenly(ceil_div(output_.channels, block), parts, tile % parts);
-    const size_t channel = blocks.begin * block;
-    args.channels = std::min(blocks.end * block, output_.channels) - channel;
-    args.packed = packed_.data() + blocks.begin * group_bytes;
-    args.padding = padding_.as<const uint8_t>() + channel;
-    args.out = buffers.outputs[0] + output_.layout.origin + row * output_.layout.row_stride +
-               channel * output_.element_bytes();
+    const size_t row = tile / parts.size();
+    const Part& part = parts[tile % parts.size()];
+    const Slice& slice = slices_[part.slice];
+    const Tensor& input = *slice.input;
+    const size_t channel = part.blocks.begin * block;  // of the input
+    args.in_width = input.width;
+    args.pixel_stride = input.layout.pixel_stride;
+    args.channels = std::min(part.blocks.end * block, input.channels) - channel;
+    args.packed = packed_.data() + slice.packed + part.blocks.begin * group_bytes;
+    args.padding = padding_.as<const uint8_t>() + slice.padding + channel;
+    args.out = buffers.outputs[0] + output_.row_offset(row) +
+               (slice.first + channel) * output_.element_bytes();
     if (residual_ != nullptr) {
-      args.residual = reinterpret_cast<const uint8_t*>(buffers.inputs[1]) +
-                      residual_->layout.origin + row * residual_->layout.row_stride + channel;
+      args.residual = reinterpret_cast<const uint8_t*>(buffers.inputs.back()) +
+                      residual_->row_offset(row) + slice.first + channel;
     }
-    find_rows(origin + row / output_.height * input_.layout.picture_stride + channel,
-              static_cast<int64_t>(row % output_.height), rows);
+    const std::byte* picture = buffers.inputs[part.slice] + input.layout.origin +
+                               row / output_.height * input.layout.picture_stride;
+    find_rows(slice, picture, channel, static_cast<int64_t>(row % output_.height), rows);
     run_row(args);
+    if (rounding_.has_table()) {
+      rounding_.apply_table(static_cast<uint8_t*>(args.out), args.out_stride, args.width,
+                            args.channels);
+    }
   }
 }
 
 }  // namespace
 
 bool is_depthwise(const Conv2dSpec& spec) {
-  return spec.groups == spec.input->channels && spec.groups == spec.output->channels &&
+  return spec.groups == spec.in_channels() && spec.groups == spec.output->channels &&
          spec.groups > 1;
 }
 

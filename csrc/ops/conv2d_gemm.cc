@@ -2,6 +2,7 @@
 // K = kernel taps x input channels.
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <utility>
 
 #include "base/aligned_buffer.h"
@@ -17,9 +18,9 @@ namespace {
 // Kernel rows whose input pixels lie side by side are read as one segment: a 7x7 stem over 3
 // channels takes 7 segments of 21 bytes, not 49 of 3.
 bool can_fuse_kernel_row(const Conv2dSpec& spec) {
-  const TensorLayout& layout = spec.input->layout;
-  return spec.groups == 1 && spec.x.kernel > 1 && spec.x.dilation == 1 &&
-         layout.pixel_stride == spec.input->channels &&
+  const TensorLayout& layout = spec.inputs[0]->layout;
+  return spec.groups == 1 && spec.inputs.size() == 1 && spec.x.kernel > 1 && spec.x.dilation == 1 &&
+         layout.pixel_stride == spec.inputs[0]->channels &&
          spec.x.reach_before() <= static_cast<int64_t>(layout.halo.left) &&
          spec.x.reach_beyond() <= static_cast<int64_t>(layout.halo.right);
 }
@@ -29,30 +30,31 @@ class ConvGemmOp final : public Op {
   explicit ConvGemmOp(const Conv2dSpec& spec)
       : Op(spec.name, "conv2d", spec.kernels->gemm->name),
         kernel_(*spec.kernels->gemm),
-        input_(*spec.input),
+        inputs_(spec.inputs),
         output_(*spec.output),
         residual_(spec.residual),
         residual_multiplier_(spec.residual_multiplier),
-        lo_(spec.lo),
-        hi_(spec.hi),
+        rounding_(*spec.rounding),
         fused_(can_fuse_kernel_row(spec)),
         taps_(fused_ ? static_cast<size_t>(spec.y.kernel) : spec.taps()),
         tap_channels_(spec.in_channels_per_group() *
                       (fused_ ? static_cast<size_t>(spec.x.kernel) : 1)),
-        merged_(std::clamp<size_t>(kernel_.nr / spec.out_channels_per_group(), 1, spec.groups)),
-        indirection_(spec.y, fused_ ? fused_axis(spec.x) : spec.x, input_.layout) {
+        merged_(std::clamp<size_t>(kernel_.nr / spec.out_channels_per_group(), 1, spec.groups)) {
+    for (const Tensor* input : inputs_) {
+      indirections_.emplace_back(spec.y, fused_ ? fused_axis(spec.x) : spec.x, input->layout);
+    }
     cost_ = conv2d_cost(spec);
   }
 
   Status pack(const Conv2dSpec& spec);
 
   size_t packed_bytes() const override { return packed_.size() + padding_.size(); }
-  bool may_overwrite(size_t input) const override { return input == 1; }
+  bool may_overwrite(size_t input) const override { return input == inputs_.size(); }
   std::unique_ptr<OpPlan> plan(size_t batch, size_t threads) const override;
 
   void run_unit(const GemmSchedule& schedule, size_t unit, const OpBuffers& buffers,
                 const uint8_t** lhs) const;
-  size_t pointers_per_tile() const { return indirection_.segments() * kernel_.mr; }
+  size_t pointers_per_tile() const { return segments() * kernel_.mr; }
 
  private:
   // nr output channels of one block of merged groups.
@@ -68,9 +70,21 @@ class ConvGemmOp final : public Op {
     return x;
   }
   Status pack_block(const Conv2dSpec& spec, size_t block, std::byte* packed) const;
-  GemmPackInput block_shape(const Conv2dSpec& spec, size_t block, uint32_t* channels,
-                            int32_t* zero_point) const;
-  void expand(size_t block, const GemmSchedule& schedule, Range tiles, const uint8_t* origin,
+  // The inputs of one block of merged groups.
+  struct Slices {
+    std::vector<uint32_t> channels;
+    std::vector<int32_t> zero_points;
+
+    size_t total() const { return std::accumulate(channels.begin(), channels.end(), size_t{0}); }
+  };
+  Slices block_slices(const Conv2dSpec& spec, size_t block) const;
+  GemmPackInput block_shape(const Conv2dSpec& spec, size_t block, const Slices& slices) const;
+  Status allocate_padding();
+  size_t segments() const { return taps_ * inputs_.size(); }
+  size_t total_steps(size_t block) const {
+    return std::accumulate(steps_[block].begin(), steps_[block].end(), size_t{0});
+  }
+  void expand(size_t block, const GemmSchedule& schedule, Range tiles, const OpBuffers& buffers,
               const uint8_t** lhs) const;
   // What the kernels of panel `p` should bring into L2 for those who come after them.
   struct Prefetch {
@@ -80,22 +94,22 @@ class ConvGemmOp final : public Op {
   Prefetch next_panel(const GemmSchedule& schedule, Range panels, size_t p, bool first_block) const;
 
   const GemmKernel& kernel_;
-  const Tensor& input_;
+  std::vector<const Tensor*> inputs_;
   const Tensor& output_;
   const Tensor* residual_;
   float residual_multiplier_;
-  int32_t lo_;
-  int32_t hi_;
+  Rounding rounding_;
   bool fused_;
-  size_t taps_;          // segments of the GEMM
-  size_t tap_channels_;  // input channels of one group that a segment reads
+  size_t taps_;          // each gives the GEMM one segment of every input
+  size_t tap_channels_;  // input channels of one group that a tap reads
   // Groups are merged while their output channels fit one panel: a block-diagonal weight matrix
   // that costs no more than its groups one by one, and a fraction of the calls.
   size_t merged_;
-  Indirection indirection_;
+  std::vector<Indirection> indirections_;     // of each input
   std::vector<std::vector<uint32_t>> steps_;  // of each block's segments
   std::vector<Panel> panels_;
   AlignedBuffer packed_;
+  std::vector<size_t> padding_rows_;  // where the padding row of each input lies
   AlignedBuffer padding_;
 };
 
@@ -118,16 +132,28 @@ class ConvGemmPlan final : public OpPlan {
   GemmSchedule schedule_;
 };
 
-GemmPackInput ConvGemmOp::block_shape(const Conv2dSpec& spec, size_t block, uint32_t* channels,
-                                      int32_t* zero_point) const {
+ConvGemmOp::Slices ConvGemmOp::block_slices(const Conv2dSpec& spec, size_t block) const {
+  Slices slices;
+  if (inputs_.size() == 1) {
+    const size_t groups = std::min(merged_, spec.groups - block * merged_);
+    slices.channels = {static_cast<uint32_t>(groups * tap_channels_)};
+  } else {
+    for (const Tensor* input : inputs_) {
+      slices.channels.push_back(static_cast<uint32_t>(input->channels));
+    }
+  }
+  for (const Tensor* input : inputs_) slices.zero_points.push_back(input->zero_point);
+  return slices;
+}
+
+GemmPackInput ConvGemmOp::block_shape(const Conv2dSpec& spec, size_t block,
+                                      const Slices& slices) const {
   const size_t groups = std::min(merged_, spec.groups - block * merged_);
-  *channels = static_cast<uint32_t>(groups * tap_channels_);
-  *zero_point = input_.zero_point;
   GemmPackInput shape = {};
   shape.out_channels = groups * spec.out_channels_per_group();
   shape.taps = taps_;
-  shape.slices = {channels, 1};
-  shape.zero_points = {zero_point, 1};
+  shape.slices = slices.channels;
+  shape.zero_points = slices.zero_points;
   return shape;
 }
 
@@ -136,12 +162,16 @@ Status ConvGemmOp::pack(const Conv2dSpec& spec) {
   CheckedSize bytes = 0;
   std::vector<size_t> offsets;
   for (size_t block = 0; block < blocks; ++block) {
-    uint32_t channels;
-    int32_t zero_point;
-    const GemmPackInput shape = block_shape(spec, block, &channels, &zero_point);
-    const size_t steps = ceil_div(channels, kernel_.kr);
-    steps_.emplace_back(taps_, static_cast<uint32_t>(steps));
-    const size_t panel_bytes = gemm_panel_bytes(kernel_, steps * taps_);
+    const Slices slices = block_slices(spec, block);
+    const GemmPackInput shape = block_shape(spec, block, slices);
+    std::vector<uint32_t>& steps = steps_.emplace_back();
+    for (size_t tap = 0; tap < taps_; ++tap) {
+      for (const uint32_t channels : slices.channels) {
+        steps.push_back(static_cast<uint32_t>(ceil_div(channels, kernel_.kr)));
+      }
+    }
+    const size_t panel_bytes =
+        gemm_panel_bytes(kernel_, gemm_total_steps(kernel_.kr, taps_, slices.channels));
     offsets.push_back(bytes.value());
     for (size_t column = 0; column < shape.out_channels; column += kernel_.nr) {
       panels_.push_back({bytes.value(), block,
@@ -158,20 +188,33 @@ Status ConvGemmOp::pack(const Conv2dSpec& spec) {
   for (size_t block = 0; block < blocks; ++block) {
     WBCQ_RETURN_IF_ERROR(pack_block(spec, block, packed_.data() + offsets[block]));
   }
-  if (indirection_.needs_padding()) {
-    const size_t row = steps_[0][0] * kernel_.kr;
-    auto padding = AlignedBuffer::allocate(row, format::cat("the padding row of ", name()));
-    if (!padding.ok()) return padding.status();
-    padding_ = std::move(padding).value();
-    std::memset(padding_.data(), input_.zero_point, row);
+  return allocate_padding();
+}
+
+// The first block has the most channels.
+Status ConvGemmOp::allocate_padding() {
+  CheckedSize bytes = 0;
+  for (size_t i = 0; i < inputs_.size(); ++i) {
+    padding_rows_.push_back(bytes.value());
+    if (indirections_[i].needs_padding()) {
+      bytes = bytes + round_up(steps_[0][i] * kernel_.kr, kBufferAlignment);
+    }
+  }
+  auto padding = AlignedBuffer::allocate(bytes.value(), format::cat("the padding row of ", name()));
+  if (!padding.ok()) return padding.status();
+  padding_ = std::move(padding).value();
+  for (size_t i = 0; i < inputs_.size(); ++i) {
+    if (!indirections_[i].needs_padding()) continue;
+    std::memset(padding_.data() + padding_rows_[i], inputs_[i]->zero_point,
+                steps_[0][i] * kernel_.kr);
   }
   return Status();
 }
 
 Status ConvGemmOp::pack_block(const Conv2dSpec& spec, size_t block, std::byte* packed) const {
-  uint32_t channels;
-  int32_t zero_point;
-  GemmPackInput input = block_shape(spec, block, &channels, &zero_point);
+  const Slices slices = block_slices(spec, block);
+  const size_t channels = slices.total();
+  GemmPackInput input = block_shape(spec, block, slices);
   const size_t first = block * merged_ * spec.out_channels_per_group();
   const size_t depth = taps_ * tap_channels_;  // weights of one output channel
   input.weights = spec.weights.data() + first * depth;
@@ -205,18 +248,24 @@ std::unique_ptr<OpPlan> ConvGemmOp::plan(size_t batch, size_t threads) const {
   shape.panels = panels_.size();
   shape.mr = kernel_.mr;
   shape.panel_bytes = ceil_div(packed_.size(), panels_.size());
-  shape.pixel_bytes = ceil_div(input_.pixels() * input_.layout.pixel_stride, output_.pixels()) +
-                      indirection_.segments() * sizeof(const uint8_t*);
+  size_t input_bytes = 0;
+  for (const Tensor* input : inputs_) input_bytes += input->pixels() * input->channels;
+  shape.pixel_bytes = ceil_div(input_bytes, output_.pixels()) + segments() * sizeof(const uint8_t*);
   return std::make_unique<ConvGemmPlan>(*this, GemmSchedule(shape, threads));
 }
 
 void ConvGemmOp::expand(size_t block, const GemmSchedule& schedule, Range tiles,
-                        const uint8_t* origin, const uint8_t** lhs) const {
-  origin += block * merged_ * tap_channels_;
-  const uint8_t* padding = padding_.as<const uint8_t>();
-  for (size_t tile = tiles.begin; tile < tiles.end; ++tile, lhs += pointers_per_tile()) {
-    const Range pixels = schedule.pixels(tile);
-    indirection_.expand(origin, padding, pixels.begin, pixels.size(), pixels.size(), lhs);
+                        const OpBuffers& buffers, const uint8_t** lhs) const {
+  for (size_t i = 0; i < inputs_.size(); ++i) {
+    const auto* origin = reinterpret_cast<const uint8_t*>(buffers.inputs[i]) +
+                         inputs_[i]->layout.origin + block * merged_ * tap_channels_;
+    const auto* padding = padding_.as<const uint8_t>() + padding_rows_[i];
+    const uint8_t** pointers = lhs;
+    for (size_t tile = tiles.begin; tile < tiles.end; ++tile, pointers += pointers_per_tile()) {
+      const Range pixels = schedule.pixels(tile);
+      indirections_[i].expand(origin, padding, pixels.begin, pixels.size(),
+                              inputs_.size() * pixels.size(), pointers + i * pixels.size());
+    }
   }
 }
 
@@ -232,23 +281,24 @@ ConvGemmOp::Prefetch ConvGemmOp::next_panel(const GemmSchedule& schedule, Range 
 
 void ConvGemmOp::run_unit(const GemmSchedule& schedule, size_t unit, const OpBuffers& buffers,
                           const uint8_t** lhs) const {
-  const auto* origin = reinterpret_cast<const uint8_t*>(buffers.inputs[0]) + input_.layout.origin;
-  const auto* residual =
-      residual_ != nullptr ? reinterpret_cast<const uint8_t*>(buffers.inputs[1]) : nullptr;
-  std::byte* out = buffers.outputs[0];
+  const uint8_t* residual = nullptr;
+  if (residual_ != nullptr) {
+    residual = reinterpret_cast<const uint8_t*>(buffers.inputs.back()) + residual_->layout.origin;
+  }
+  std::byte* out = buffers.outputs[0] + output_.layout.origin;
   const bool head = output_.dtype == format::DType::kF32;
   const size_t element_bytes = output_.element_bytes();
   const GemmTileFn run_tile = head ? kernel_.run_f32 : kernel_.run_u8;
 
   GemmTile args = {};
-  args.segments = taps_;
+  args.segments = segments();
   args.out_stride = output_.layout.pixel_stride;
   args.residual_stride = residual_ != nullptr ? residual_->layout.pixel_stride : 0;
   args.residual_multiplier = residual_multiplier_;
   args.residual_zero_point = residual_ != nullptr ? residual_->zero_point : 0;
-  args.zero_point = output_.zero_point;
-  args.lo = lo_;
-  args.hi = hi_;
+  args.zero_point = rounding_.zero_point();
+  args.lo = rounding_.lo();
+  args.hi = rounding_.hi();
 
   const Range all_tiles = schedule.tiles(unit);
   const Range panels = schedule.panels(unit);
@@ -258,7 +308,7 @@ void ConvGemmOp::run_unit(const GemmSchedule& schedule, size_t unit, const OpBuf
     for (size_t p = panels.begin; p < panels.end; ++p) {
       const Panel& panel = panels_[p];
       if (panel.block != expanded) {
-        expand(panel.block, schedule, tiles, origin, lhs);
+        expand(panel.block, schedule, tiles, buffers, lhs);
         expanded = panel.block;
       }
       args.steps = steps_[panel.block].data();
@@ -266,7 +316,7 @@ void ConvGemmOp::run_unit(const GemmSchedule& schedule, size_t unit, const OpBuf
       args.cols = panel.columns;
       args.lhs = lhs;
       Prefetch prefetch = next_panel(schedule, panels, p, tiles.begin == all_tiles.begin);
-      const size_t prefetch_bytes = taps_ * args.steps[0] * kGemmPrefetchBytes;
+      const size_t prefetch_bytes = total_steps(panel.block) * kGemmPrefetchBytes;
       for (size_t tile = tiles.begin; tile < tiles.end; ++tile) {
         const Range pixels = schedule.pixels(tile);
         args.rows = pixels.size();
@@ -277,6 +327,10 @@ void ConvGemmOp::run_unit(const GemmSchedule& schedule, size_t unit, const OpBuf
         args.prefetch = prefetch.begin < prefetch.end ? prefetch.begin : nullptr;
         prefetch.begin += prefetch_bytes;
         run_tile(args);
+        if (rounding_.has_table()) {
+          rounding_.apply_table(static_cast<uint8_t*>(args.out), args.out_stride, args.rows,
+                                args.cols);
+        }
         args.lhs += pointers_per_tile();
       }
     }

@@ -23,15 +23,12 @@ class DequantizeOp final : public Op {
     args.pixels = input_.width;
     args.channels = input_.channels;
     args.in_stride = input_.layout.pixel_stride;
-    args.out_stride = output_.channels;
+    args.out_stride = output_.layout.pixel_stride / sizeof(float);
     args.scale = input_.scale;
     args.zero_point = input_.zero_point;
     for (size_t row = first; row < last; ++row) {
-      const std::byte* in = buffers.inputs[0] + input_.layout.origin +
-                            row / input_.height * input_.layout.picture_stride +
-                            row % input_.height * input_.layout.row_stride;
-      args.in = reinterpret_cast<const uint8_t*>(in);
-      args.out = reinterpret_cast<float*>(buffers.outputs[0] + row * output_.layout.row_stride);
+      args.in = reinterpret_cast<const uint8_t*>(buffers.inputs[0] + input_.row_offset(row));
+      args.out = reinterpret_cast<float*>(buffers.outputs[0] + output_.row_offset(row));
       kernels_.dequantize(args);
     }
   }

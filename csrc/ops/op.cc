@@ -10,19 +10,8 @@ namespace {
 std::string_view missing_feature(const OpSource& source) {
   using format::DType;
   using format::OpKind;
-  const bool converts = source.kind == OpKind::kQuantize || source.kind == OpKind::kDequantize;
-  if (!converts && source.inputs[0]->dtype == DType::kF32) return "float operands";
-  if (source.kind == OpKind::kConv2d) {
-    if (source.inputs.size() > (source.residual != nullptr ? 2u : 1u)) return "several inputs";
-    if (source.blobs.size() > 3) return "a table";
-  }
-  if (source.kind == OpKind::kAvgPool2d && !source.blobs.empty()) return "a table";
-  if (source.kind == OpKind::kAdd) {
-    if (!source.blobs.empty()) return "a table";
-    if (source.attrs.size() > format::add::kSubtract && source.attrs[format::add::kSubtract] != 0) {
-      return "subtraction";
-    }
-    if (source.inputs[1]->pixels() != source.inputs[0]->pixels()) return "broadcast";
+  if (source.kind == OpKind::kConv2d && source.inputs[0]->dtype == DType::kF32) {
+    return "float operands";
   }
   return {};
 }
@@ -54,8 +43,20 @@ Result<std::unique_ptr<Op>> make_op(const OpSource& source) {
       return make_avg_pool2d(source);
     case format::OpKind::kAdd:
       return make_add(source);
-    default:
-      break;
+    case format::OpKind::kLookup:
+      return make_lookup(source);
+    case format::OpKind::kMul:
+      return make_mul(source);
+    case format::OpKind::kResize:
+      return make_resize(source);
+    case format::OpKind::kPad:
+      return make_pad(source);
+    case format::OpKind::kUnary:
+      return make_unary(source);
+    case format::OpKind::kBinary:
+      return make_binary(source);
+    case format::OpKind::kSoftmax:
+      return make_softmax(source);
   }
   return unsupported(source, {});
 }

@@ -122,7 +122,16 @@ Result<std::unique_ptr<Op>> make_conv2d(const OpSource& source);
 Result<std::unique_ptr<Op>> make_max_pool2d(const OpSource& source);
 Result<std::unique_ptr<Op>> make_avg_pool2d(const OpSource& source);
 Result<std::unique_ptr<Op>> make_add(const OpSource& source);
+Result<std::unique_ptr<Op>> make_mul(const OpSource& source);
+Result<std::unique_ptr<Op>> make_lookup(const OpSource& source);
+Result<std::unique_ptr<Op>> make_resize(const OpSource& source);
+Result<std::unique_ptr<Op>> make_pad(const OpSource& source);
+Result<std::unique_ptr<Op>> make_unary(const OpSource& source);
+Result<std::unique_ptr<Op>> make_binary(const OpSource& source);
+Result<std::unique_ptr<Op>> make_softmax(const OpSource& source);
 
+// Reorders a float tensor from the caller's N, C, H, W to the engine's N, H, W, C.
+std::unique_ptr<Op> make_from_planar(const Tensor& tensor);
 // Reorders a float tensor from the engine's N, H, W, C to the caller's N, C, H, W.
 std::unique_ptr<Op> make_to_planar(const Tensor& tensor);
 

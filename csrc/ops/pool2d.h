@@ -12,15 +12,17 @@
 
 namespace wbcq {
 
+// T: uint8_t or float.
+template <typename T>
 class Pool2d : public Op {
  public:
   // A window of one output pixel: the taps inside the picture, and where it starts before clipping.
   struct Window {
-    const uint8_t* const* rows;
+    const T* const* rows;
     size_t taps;
     int64_t y;
     int64_t x;
-    uint8_t* out;
+    T* out;
   };
 
   std::unique_ptr<OpPlan> plan(size_t batch, size_t threads) const override;
@@ -29,8 +31,10 @@ class Pool2d : public Op {
   void run_rows(const OpBuffers& buffers, size_t first, size_t last, std::byte* scratch) const;
 
  protected:
-  Pool2d(const OpSource& source, std::string_view kind);
+  Pool2d(const OpSource& source, std::string_view kind, std::string_view kernel);
   virtual void run_window(const Window& window) const = 0;
+  // After the windows of each output row.
+  virtual void finish_row(T* /*out*/) const {}
 
   const KernelTable& kernels() const { return kernels_; }
   const Tensor& input() const { return input_; }
@@ -45,6 +49,9 @@ class Pool2d : public Op {
   WindowAxis y_;
   WindowAxis x_;
 };
+
+extern template class Pool2d<uint8_t>;
+extern template class Pool2d<float>;
 
 }  // namespace wbcq
 

@@ -44,9 +44,19 @@ struct Tensor {
   float scale = 0.0f;
   int32_t zero_point = 0;
   TensorLayout layout;
+  bool is_view = false;    // of a part of another tensor's channels, which lie between its pixels
+  bool is_planar = false;  // the caller's, N, C, H, W
 
   size_t pixels() const { return height * width; }
   size_t element_bytes() const { return dtype == format::DType::kF32 ? 4 : 1; }
+  size_t pixel_bytes() const { return channels * element_bytes(); }
+
+  // Where the first pixel of a row lies; rows count through all pictures.
+  size_t row_offset(size_t row) const {
+    return layout.origin + row / height * layout.picture_stride + row % height * layout.row_stride;
+  }
+  // Whether the last pixel of a row is followed by the first of the next.
+  bool rows_follow() const { return layout.row_stride == width * layout.pixel_stride; }
 };
 
 // The layout of a tensor whose pixels are `pixel_stride` bytes apart.

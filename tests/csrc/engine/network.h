@@ -209,13 +209,13 @@ inline std::vector<Floats> run_step_by_step(const Model& model, const std::vecto
       const Place& place = model.place(tensor);
       from.push_back(place.kind == Place::Kind::kInput
                          ? reinterpret_cast<const std::byte*>(inputs[place.index].data())
-                         : memory[tensor].data());
+                         : memory[model.root(tensor)].data());
     }
     for (const size_t tensor : step.outputs) {
       const Place& place = model.place(tensor);
       to.push_back(place.kind == Place::Kind::kOutput
                        ? reinterpret_cast<std::byte*>(outputs[place.index].data())
-                       : memory[tensor].data());
+                       : memory[model.root(tensor)].data());
     }
     const std::unique_ptr<OpPlan> plan = step.op->plan(batch, 1);
     auto scratch = AlignedBuffer::allocate(plan->scratch_bytes(), "scratch");

@@ -37,7 +37,7 @@ TEST(Add, AlsoInPlaceOfEitherInput) {
     const Tensor b = testing::u8_tensor("b", height, width, channels, 0.05f, 200);
     const Tensor y = testing::u8_tensor("y", height, width, channels, 0.06f, 99);
     const std::vector<int32_t> attrs = {static_cast<int32_t>(random.uniform(0, 90)),
-                                        static_cast<int32_t>(random.uniform(110, 255))};
+                                        static_cast<int32_t>(random.uniform(110, 255)), 0, 0, 0};
     const Pictures a_values = testing::random_pictures(random, a, batch);
     const Pictures b_values = testing::random_pictures(random, b, batch);
     Pictures expected;
@@ -70,7 +70,8 @@ TEST(Quantize, InterleavesAndFillsTheHalo) {
   for (int i = 0; i < 50; ++i) {
     const size_t height = size(random, 9), width = size(random, 40), channels = size(random, 20);
     const size_t batch = size(random, 3);
-    const Tensor x = testing::f32_tensor("x", height, width, channels);
+    Tensor x = testing::f32_tensor("x", height, width, channels);
+    x.is_planar = true;
     Tensor y = testing::u8_tensor("y", height, width, channels, 0.013f, 77);
     if (random.one_in(2)) {
       y.layout = make_layout(y, channels,
