@@ -1,5 +1,7 @@
 #include "ops/conv2d.h"
 
+#include "ops/conv2d_f32.h"
+
 namespace wbcq {
 namespace {
 
@@ -37,6 +39,7 @@ OpCost conv2d_cost(const Conv2dSpec& spec) {
 }
 
 Result<std::unique_ptr<Op>> make_conv2d(const OpSource& source) {
+  if (source.inputs[0]->dtype == format::DType::kF32) return make_conv2d_f32(source);
   const std::span<const int32_t> attrs = source.attrs;
   Conv2dSpec spec = {};
   spec.name = source.name;

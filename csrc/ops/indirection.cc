@@ -35,15 +35,18 @@ Indirection::Indirection(const WindowAxis& y, const WindowAxis& x, const TensorL
             picture_stride_ == y.in * row_stride_ && y.pad == 0 && x.pad == 0;
 }
 
-void Indirection::expand(const uint8_t* origin, const uint8_t* padding, size_t first, size_t rows,
-                         size_t segment_stride, const uint8_t** lhs) const {
+template <typename T>
+void Indirection::expand(const T* origin, const T* padding, size_t first, size_t rows,
+                         size_t segment_stride, const T** lhs) const {
+  const ptrdiff_t pixel_stride = stride<T>(pixel_stride_);
+  const ptrdiff_t picture_stride = stride<T>(picture_stride_);
   if (linear_) {
-    const uint8_t* row = origin + static_cast<ptrdiff_t>(first) * pixel_stride_;
-    for (size_t i = 0; i < rows; ++i) lhs[i] = row + static_cast<ptrdiff_t>(i) * pixel_stride_;
+    const T* row = origin + static_cast<ptrdiff_t>(first) * pixel_stride;
+    for (size_t i = 0; i < rows; ++i) lhs[i] = row + static_cast<ptrdiff_t>(i) * pixel_stride;
     return;
   }
   const int64_t pixels = y_.out * x_.out;
-  const uint8_t* picture = origin + static_cast<int64_t>(first) / pixels * picture_stride_;
+  const T* picture = origin + static_cast<int64_t>(first) / pixels * picture_stride;
   int64_t oy = static_cast<int64_t>(first) % pixels / x_.out;
   int64_t ox = static_cast<int64_t>(first) % x_.out;
   for (int64_t left = static_cast<int64_t>(rows); left > 0;) {
@@ -54,15 +57,18 @@ void Indirection::expand(const uint8_t* origin, const uint8_t* padding, size_t f
     ox = 0;
     if (++oy == y_.out) {
       oy = 0;
-      picture += picture_stride_;
+      picture += picture_stride;
     }
   }
 }
 
 // Outputs [ox, ox + count) of row oy.
-void Indirection::expand_run(const uint8_t* picture, const uint8_t* padding, int64_t oy, int64_t ox,
-                             int64_t count, size_t segment_stride, const uint8_t** lhs) const {
-  const ptrdiff_t step = x_.stride * pixel_stride_;
+template <typename T>
+void Indirection::expand_run(const T* picture, const T* padding, int64_t oy, int64_t ox,
+                             int64_t count, size_t segment_stride, const T** lhs) const {
+  const ptrdiff_t pixel_stride = stride<T>(pixel_stride_);
+  const ptrdiff_t row_stride = stride<T>(row_stride_);
+  const ptrdiff_t step = x_.stride * pixel_stride;
   for (size_t ky = 0; ky < y_spans_.size(); ++ky) {
     if (oy < y_spans_[ky].begin || oy >= y_spans_[ky].end) {
       for (size_t kx = 0; kx < x_spans_.size(); ++kx, lhs += segment_stride) {
@@ -70,16 +76,21 @@ void Indirection::expand_run(const uint8_t* picture, const uint8_t* padding, int
       }
       continue;
     }
-    const uint8_t* row = picture + y_.position(oy, static_cast<int64_t>(ky)) * row_stride_;
+    const T* row = picture + y_.position(oy, static_cast<int64_t>(ky)) * row_stride;
     for (size_t kx = 0; kx < x_spans_.size(); ++kx, lhs += segment_stride) {
       const int64_t begin = std::clamp<int64_t>(x_spans_[kx].begin - ox, 0, count);
       const int64_t end = std::clamp<int64_t>(x_spans_[kx].end - ox, begin, count);
-      const uint8_t* pixel = row + x_.position(ox, static_cast<int64_t>(kx)) * pixel_stride_;
+      const T* pixel = row + x_.position(ox, static_cast<int64_t>(kx)) * pixel_stride;
       for (int64_t i = 0; i < begin; ++i) lhs[i] = padding;
       for (int64_t i = begin; i < end; ++i) lhs[i] = pixel + i * step;
       for (int64_t i = end; i < count; ++i) lhs[i] = padding;
     }
   }
 }
+
+template void Indirection::expand(const uint8_t*, const uint8_t*, size_t, size_t, size_t,
+                                  const uint8_t**) const;
+template void Indirection::expand(const float*, const float*, size_t, size_t, size_t,
+                                  const float**) const;
 
 }  // namespace wbcq

@@ -25,13 +25,21 @@ class Indirection {
 
   // Writes lhs[segment * segment_stride + i] for the pixels first + i, i in [0, rows). Pixels count
   // through all pictures of the batch; segments are kernel taps, row by row. `origin` is the first
-  // channel of pixel (0, 0) of the first picture, `padding` a row that holds the zero point.
-  void expand(const uint8_t* origin, const uint8_t* padding, size_t first, size_t rows,
-              size_t segment_stride, const uint8_t** lhs) const;
+  // channel of pixel (0, 0) of the first picture, `padding` a row that holds the zero point. T:
+  // uint8_t or float, the elements of the tensor.
+  template <typename T>
+  void expand(const T* origin, const T* padding, size_t first, size_t rows, size_t segment_stride,
+              const T** lhs) const;
 
  private:
-  void expand_run(const uint8_t* picture, const uint8_t* padding, int64_t oy, int64_t ox,
-                  int64_t count, size_t segment_stride, const uint8_t** lhs) const;
+  template <typename T>
+  void expand_run(const T* picture, const T* padding, int64_t oy, int64_t ox, int64_t count,
+                  size_t segment_stride, const T** lhs) const;
+  // In elements.
+  template <typename T>
+  static ptrdiff_t stride(ptrdiff_t bytes) {
+    return bytes / static_cast<ptrdiff_t>(sizeof(T));
+  }
 
   WindowAxis y_;
   WindowAxis x_;

@@ -6,30 +6,16 @@
 namespace wbcq {
 namespace {
 
-// Why this version of the engine does not run an operator; empty if it does.
-std::string_view missing_feature(const OpSource& source) {
-  using format::DType;
-  using format::OpKind;
-  if (source.kind == OpKind::kConv2d && source.inputs[0]->dtype == DType::kF32) {
-    return "float operands";
-  }
-  return {};
-}
-
-Status unsupported(const OpSource& source, std::string_view feature) {
+Status unsupported(const OpSource& source) {
   return Status(StatusCode::kUnsupported,
                 format::cat("operator ", format::quoted_name(source.name), " (",
                             format::op_kind_name(static_cast<uint32_t>(source.kind)),
-                            feature.empty() ? "" : " with ", feature,
                             ") is not supported by this version of the engine"));
 }
 
 }  // namespace
 
 Result<std::unique_ptr<Op>> make_op(const OpSource& source) {
-  if (const std::string_view feature = missing_feature(source); !feature.empty()) {
-    return unsupported(source, feature);
-  }
   switch (source.kind) {
     case format::OpKind::kQuantize:
       return make_quantize(source);
@@ -58,7 +44,7 @@ Result<std::unique_ptr<Op>> make_op(const OpSource& source) {
     case format::OpKind::kSoftmax:
       return make_softmax(source);
   }
-  return unsupported(source, {});
+  return unsupported(source);
 }
 
 }  // namespace wbcq
