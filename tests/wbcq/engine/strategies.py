@@ -165,18 +165,17 @@ def draw_weights(rng: np.random.Generator, pattern: str, shape: tuple[int, ...])
     return rng.integers(-127, 128, shape).astype(np.int8)
 
 
-def accumulator_range(weight: Any, zero_point: int) -> tuple[Any, Any]:
-    """Per channel: the least and largest sum of (x - z) w."""
-    flat = weight.reshape(len(weight), -1).astype(np.int64)
-    positive, negative = np.maximum(flat, 0).sum(1), -np.minimum(flat, 0).sum(1)
-    least = -zero_point * positive - (255 - zero_point) * negative
-    most = (255 - zero_point) * positive + zero_point * negative
-    return least, most
+def accumulator_range(weight: Any, zero_points: Any) -> tuple[Any, Any]:
+    """Per output channel: the least and largest sum of (x - z) w; z broadcasts."""
+    weight = weight.astype(np.int64)
+    ends = np.stack([weight * -zero_points, weight * (255 - zero_points)])
+    axes = (1, 2, 3)
+    return ends.min(0).sum(axes), ends.max(0).sum(axes)
 
 
-def draw_bias(rng: np.random.Generator, pattern: str, weight: Any, zero_point: int) -> Any:
+def draw_bias(rng: np.random.Generator, pattern: str, weight: Any, zero_points: Any) -> Any:
     """int32 biases: zero, about as large as the sums, or as large as int32 allows."""
-    least, most = accumulator_range(weight, zero_point)
+    least, most = accumulator_range(weight, zero_points)
     if pattern == "lowest":
         return (INT32.min - least).astype(np.int32)
     if pattern == "highest":
@@ -203,7 +202,9 @@ class Builder:
     outputs: list[Io] = field(default_factory=list)
 
     def tensor(self, like: Tensor, **changes: Any) -> Tensor:
-        tensor = replace(like, name=f"t{len(self.tensors)}", **changes)
+        """A new tensor with its own memory, also if ``like`` is a view."""
+        own = {"parent": None, "channel_offset": 0} | changes
+        tensor = replace(like, name=f"t{len(self.tensors)}", **own)
         self.tensors[tensor.name] = tensor
         return tensor
 
@@ -244,27 +245,46 @@ class Builder:
     def conv2d(
         self,
         x: Tensor,
-        *,
+        *others: Tensor,
         head: bool = False,
         residual: Tensor | None = None,
         linear: bool = False,
         depthwise: bool = False,
+        keep_size: bool = False,
+        channels: int = 0,
     ) -> Tensor:
-        """A convolution whose output has ``residual``'s shape, if there is one."""
+        """A convolution whose output has ``residual``'s shape, if there is one.
+
+        With ``others``, of the picture size of ``x``, it is dense or depthwise. ``channels`` is the
+        number of output channels, if it is not 0.
+        """
         draw = self.draw
+        xs = (x, *others)
+        inputs = sum(tensor.channels for tensor in xs)
         if linear:
             window = Window((1, 1), (1, 1), (0, 0, 0, 0), (1, 1), (x.height, x.width))
         else:
-            window = draw(conv_windows(x, keep_size=residual is not None))
-        channels = residual.channels if residual else draw(CHANNELS)
+            window = draw(conv_windows(x, keep_size=keep_size or residual is not None))
+        channels = residual.channels if residual else channels
+        is_fixed = channels > 0
+        channels = channels or draw(CHANNELS)
         if depthwise:
-            groups = x.channels
+            groups = inputs
+        elif others:
+            groups = 1
         else:
-            groups = draw(st.sampled_from(_group_choices(x.channels, channels, bool(residual))))
-        if not residual and groups > 1:
+            groups = draw(st.sampled_from(_group_choices(inputs, channels, is_fixed)))
+        if depthwise and others:
+            channels = inputs
+        elif not is_fixed and groups > 1:
             channels = groups * draw(st.sampled_from([1, 1, 2, 3, max(1, 70 // groups)]))
-        shape = (channels, *window.kernel, x.channels // groups)
+        shape = (channels, *window.kernel, inputs // groups)
         weight = draw_weights(self.rng, draw(self.numbers.weights), shape)
+        zero_points: Any = np.repeat([t.zero_point for t in xs], [t.channels for t in xs])
+        if groups == inputs == channels:
+            zero_points = zero_points.reshape(-1, 1, 1, 1)
+        elif groups > 1:
+            zero_points = x.zero_point
         scales = draw(st.sampled_from([1, channels]))
         unit = draw(self.numbers.scales)
         factors = 2.0 ** self.rng.integers(-1, 2, scales)
@@ -274,10 +294,10 @@ class Builder:
         y = self.tensor(x, height=window.out[0], width=window.out[1], channels=channels)
         op = Conv2d(
             name=self.name("conv"),
-            x=x.name,
+            x=tuple(t.name for t in xs) if others else x.name,
             y=y.name,
             weight=weight,
-            bias=draw_bias(self.rng, draw(self.numbers.biases), weight, x.zero_point),
+            bias=draw_bias(self.rng, draw(self.numbers.biases), weight, zero_points),
             weight_scale=weight_scale,
             stride=window.stride,
             pads=window.pads,
@@ -354,7 +374,8 @@ class Builder:
         scale = natural * self.draw(self.numbers.stretches)
         if self.draw(st.booleans()):
             scale = self._near_power_of_two(unit, math.log2(scale / unit))
-        scale = _float32(min(max(scale, 2.0**-100), 2.0**80))
+        # So that the multipliers and biases of a head stay finite.
+        scale = _float32(min(max(scale, 2.0**-100), 2.0**40))
         return replace(tensor, scale=scale, zero_point=self.draw(self.numbers.zero_points))
 
     def _near_power_of_two(self, unit: float, exponent: float) -> float:
