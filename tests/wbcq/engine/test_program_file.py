@@ -386,6 +386,52 @@ def test_an_unknown_operator_is_named():
         read_program(with_checksums(data))
 
 
+def with_tensor(name, **changes):
+    program = golden_wide.golden_program()
+    return replace(
+        program, tensors=program.tensors | {name: replace(program.tensors[name], **changes)}
+    )
+
+
+def with_op(name, **changes):
+    program = golden_wide.golden_program()
+    ops = tuple(replace(op, **changes) if op.name == name else op for op in program.ops)
+    return replace(program, ops=ops)
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        (with_tensor("left", parent="nothing"), "its parent 'nothing' does not exist"),
+        (with_tensor("left", parent="right"), "its parent 'right' is a view itself"),
+        (with_tensor("left", height=7), "must have dtype, height and width of its parent"),
+        (with_tensor("left", scale=0.5), "must share scale and zero point"),
+        (with_tensor("right", channel_offset=4), "5 channels at offset 4 leave its parent's 8"),
+        (with_tensor("second", channel_offset=3), "writes tensor 'second', which is written twice"),
+        (with_tensor("concat", channels=11), "'depthwise'.*reads tensor 'concat' before it is"),
+        (with_op("branch.second", groups=2), "2 inputs with 2 groups"),
+        (with_op("branch.second", x=("right", "sums")), "before it is written"),
+        (with_op("branch.first", table=None), "pre_scale and pre_zero_point must be 0"),
+        (with_op("branch.first", pre_scale=1e-33), "the multiplier of channel 0 is .*2\\^96"),
+        (with_op("branch.first", act_hi=6.0), "act_lo and act_hi must be infinite on u8"),
+        (with_op("look_up", table=np.zeros(255, np.uint8)), r"table has shape \[255\]"),
+        (with_op("excite", b="q"), "must have the same or N, 1, 1, 18"),
+        (with_op("near", align_corners=True), "align_corners is set, which nearest does not"),
+        (with_op("pad", pads=(1, 2, 0, 0)), "output width is 10, must be 9"),
+        (with_op("frame", value=float("nan")), "must not be NaN"),
+        (with_op("island.odd", act_lo=3.0), "act_lo is 3.0, must be at most act_hi, 2.5"),
+        (with_op("island.odd", hi=6), "use act_lo and act_hi"),
+        (with_op("scale", parameters=(1.0,)), "affine has 1 parameters, must be 2"),
+        (with_op("scale", function="cube"), "function is 'cube', unknown"),
+        (with_op("ratio", function="power"), "function is 'power', unknown"),
+        (with_op("softmax", x="again"), "tensor 'again' is u8, must be f32"),
+    ],
+)
+def test_rules_of_version_1_1(program, message):
+    with pytest.raises(ValueError, match=message):
+        program_bytes(program)
+
+
 def test_deeply_nested_metadata_are_refused():
     program = replace(golden_program(), metadata={"x": "[" * 100_000})
     data = program_bytes(program).replace(b'{"x":"', b'{"x":[', 1)
