@@ -1,4 +1,4 @@
-"""Small CNNs with torchvision-compatible parameter names.
+"""Small CNNs; the parameters of classifiers have the names that torchvision gives them.
 
 >>> from wbcq import models
 >>> model = models.create("resnet18", num_classes=5)
@@ -15,9 +15,18 @@ if TYPE_CHECKING:
 __all__ = ["create", "names"]
 
 _FACTORIES = {
+    "mm_mimo3": "wbcq.models.mm_mimo",
+    "mobilenet_v2": "wbcq.models.mobilenetv2",
+    "mobilenet_v3_large": "wbcq.models.mobilenetv3",
+    "mobilenet_v3_small": "wbcq.models.mobilenetv3",
+    "regnet_x_400mf": "wbcq.models.regnet",
     "resnet18": "wbcq.models.resnet",
     "resnet34": "wbcq.models.resnet",
     "resnet50": "wbcq.models.resnet",
+    "shufflenet_v2_x0_5": "wbcq.models.shufflenetv2",
+    "shufflenet_v2_x1_0": "wbcq.models.shufflenetv2",
+    "yolov3": "wbcq.models.yolov3",
+    "yolov3_tiny": "wbcq.models.yolov3",
 }
 """Model name to the module that has a function of that name; imported when it is asked for."""
 

@@ -47,7 +47,7 @@ def test_bottleneck_strides_in_its_3x3() -> None:
     assert block.conv2.stride == (2, 2)
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])
 def test_forward_shape(name: str) -> None:
     model = models.create(name, num_classes=5, in_channels=4).eval()
     with torch.no_grad():
@@ -55,5 +55,5 @@ def test_forward_shape(name: str) -> None:
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"unknown model 'resnet19'.*resnet18, resnet34"):
+    with pytest.raises(ValueError, match=r"unknown model 'resnet19'.*resnet18, resnet34, resnet50"):
         models.create("resnet19")
