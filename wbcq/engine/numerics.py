@@ -63,12 +63,12 @@ def conv_input_scale(op: Conv2d, xs: Sequence[Tensor]) -> Float32Array:
 
 
 def conv_multiplier(
-    x_scale: Float32Array, weight_scale: Float32Array, y_scale: float | None
+    x_scale: float | Float32Array, weight_scale: Float32Array, y_scale: float | None
 ) -> Float32Array:
     """m[c] = (s_x * s_w[c]) / s_y, in this order; without the division for a float head.
 
     Args:
-        x_scale: From :func:`conv_input_scale`.
+        x_scale: Scale of the input, or from :func:`conv_input_scale`.
         weight_scale: float32 [O] or [1].
         y_scale: Scale of the result, or None for a head.
 
@@ -76,7 +76,7 @@ def conv_multiplier(
         float32 [O] or [1].
     """
     with np.errstate(all="ignore"):
-        multiplier: Float32Array = x_scale * weight_scale.astype(np.float32)
+        multiplier: Float32Array = np.float32(x_scale) * weight_scale.astype(np.float32)
         if y_scale is not None:
             multiplier = multiplier / np.float32(y_scale)
         return multiplier
