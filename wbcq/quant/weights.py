@@ -78,7 +78,8 @@ def input_ratios(node: Node, activations: Mapping[str, QParams]) -> npt.NDArray[
     """What a layer's weights [O, I / groups, ...] are multiplied by before they are quantized.
 
     A dense layer that reads channel slices of several values quantizes the weights of value i
-    times s_i / s_0, s_0 being the scale of the first slice, so that one accumulator serves all of them. It is 1 for any other layer.
+    times s_i / s_0, with s_0 the scale of the first slice, so that one accumulator serves all of
+    them. It is 1 for any other layer.
     """
     op = weighted_op(node)
     shape = (1, -1, 1, 1) if isinstance(op, Conv2d) else (1, -1)

@@ -14,7 +14,7 @@ __all__ = ["arithmetic", "clamp", "divide", "softmax", "unary"]
 
 
 def arithmetic(context: Lowering, node: ir.Node, op: ir.Add | ir.Sub | ir.Mul) -> None:
-    """a + b, a - b or a * b; b may be the same for all pixels."""
+    """Sum, difference or product of a and b; b may be the same for all pixels."""
     dtype = context.dtype(node)
     a, b = (context.operand(value, dtype) for value in node.inputs)
     x, y = context.tensors[a], context.tensors[b]
@@ -40,7 +40,7 @@ def arithmetic(context: Lowering, node: ir.Node, op: ir.Add | ir.Sub | ir.Mul) -
 
 
 def divide(context: Lowering, node: ir.Node, op: ir.Div) -> None:
-    """a / b in float."""
+    """Quotient a / b in float."""
     a, b = (context.f32(value) for value in node.inputs)
     functions = op.functions
     if not op.activation.is_identity:

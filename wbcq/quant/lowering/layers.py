@@ -39,7 +39,8 @@ def linear(context: Lowering, node: ir.Node, op: ir.Linear) -> None:
 
     def planar(weight: npt.NDArray[Any]) -> npt.NDArray[Any]:
         shape = (len(weight), -1, x.height, x.width)
-        return weight.reshape(shape).transpose(0, 2, 3, 1)
+        reordered: npt.NDArray[Any] = weight.reshape(shape).transpose(0, 2, 3, 1)
+        return reordered
 
     _convolution(context, node, op, planar, {})
 
@@ -60,7 +61,7 @@ def _convolution(
         xs = _inputs(context, node, op, "f32")
         added = None if residual is None else context.f32(residual)
         values = np.ascontiguousarray(layout(weight))
-        bounds = {"act_lo": op.activation.low, "act_hi": op.activation.high}
+        bounds: dict[str, Any] = {"act_lo": op.activation.low, "act_hi": op.activation.high}
         context.emit_float(
             node,
             lambda name, y: prog.Conv2d(

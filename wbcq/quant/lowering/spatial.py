@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -76,7 +77,7 @@ def avg_pool2d(context: Lowering, node: ir.Node, op: ir.AvgPool2d) -> None:
     x = context.operand(node.inputs[0], dtype)
     window = (op.kernel, op.stride, op.pads, op.count_include_pad, op.divisor)
     if dtype == "f32":
-        bounds = {"act_lo": op.activation.low, "act_hi": op.activation.high}
+        bounds: dict[str, Any] = {"act_lo": op.activation.low, "act_hi": op.activation.high}
         context.emit_float(
             node, lambda name, y: prog.AvgPool2d(name, x, y, *window, **bounds), op.functions
         )
