@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import wbcq
 from wbcq import QuantConfig
+from wbcq.engine.exact import ExactExecutor
 
 
 class Block(nn.Module):
@@ -329,9 +330,21 @@ def test_float_layers_that_do_not_exist():
 
 
 @pytest.mark.parametrize("name", ["block1.conv1", "Block", "*.conv1"])
-def test_float_layers_are_refused_by_name_while_the_engine_has_none(name):
-    with pytest.raises(wbcq.UnsupportedOperatorError, match=r"block1\.conv1.*float weights"):
-        wbcq.quantize(make(), [pictures()], config=QuantConfig(float_layers=(name,)))
+def test_float_layers_stay_float_and_are_listed(name):
+    model, x = make(), pictures()
+    quantized = wbcq.quantize(model, [x], config=QuantConfig(float_layers=(name,)))
+    listed = quantized.metadata["float_operators"]
+    assert {"name": "block1.conv1", "operator": "Conv2d", "reason": "float_layers"} in listed
+    convs = {op.name: op for op in quantized.program.ops if type(op).__name__ == "Conv2d"}
+    assert convs["block1.conv1"].weight.dtype == np.float32
+    (expected,) = ExactExecutor(quantized.program).run(x.numpy())
+    # A value that lies at a rounding's border may fall to either side of it.
+    difference = np.abs(quantized(x).numpy() - expected)
+    assert np.mean(difference) < 0.02 * expected.std()
+    with torch.no_grad():
+        assert (
+            np.corrcoef(quantized(x).numpy().ravel(), model.eval()(x).numpy().ravel())[0, 1] > 0.99
+        )
 
 
 def test_public_names():

@@ -43,7 +43,7 @@ def is_float_node(node: Node) -> bool:
     return isinstance(node.op, (Div, Softmax))
 
 
-def float_values(graph: Graph) -> frozenset[str]:
+def float_values(graph: Graph, float_nodes: frozenset[str] = frozenset()) -> frozenset[str]:
     """Values that are only ever float32, and need no quantization parameters.
 
     A value is float if it leaves the network or enters float nodes and nothing else, and comes
@@ -53,6 +53,7 @@ def float_values(graph: Graph) -> frozenset[str]:
 
     Args:
         graph: Folded and fused.
+        float_nodes: Names of nodes that compute in float32 beside those that always do.
 
     Example:
         >>> from wbcq.graph.ir import Graph, Linear, Node, Value
@@ -62,6 +63,10 @@ def float_values(graph: Graph) -> frozenset[str]:
         >>> float_values(graph)
         frozenset({'fc'})
     """
+
+    def is_float(node: Node) -> bool:
+        return node.name in float_nodes or is_float_node(node)
+
     wanted: dict[str, bool] = {}
     for node in reversed(graph.nodes):
         name = node.output
@@ -71,13 +76,13 @@ def float_values(graph: Graph) -> frozenset[str]:
         wanted[name] = (
             (bool(readers) or count == 1)
             and count <= 1
-            and all(is_float_node(reader) or reader in views for reader in readers)
+            and all(is_float(reader) or reader in views for reader in readers)
             and all(wanted[view.output] and count == 0 for view in views)
         )
     found: set[str] = set()
     for node in graph.nodes:
         if wanted[node.output] and (
-            is_float_node(node)
+            is_float(node)
             or _is_head(node)
             or (isinstance(node.op, (Flatten, Reshape)) and node.inputs[0] in found)
         ):
@@ -85,32 +90,35 @@ def float_values(graph: Graph) -> frozenset[str]:
     return frozenset(found)
 
 
-def float_heads(graph: Graph) -> frozenset[str]:
+def float_heads(graph: Graph, float_nodes: frozenset[str] = frozenset()) -> frozenset[str]:
     """Those of the float values that a Conv2d or Linear computes, and their other views."""
-    values = float_values(graph)
+    values = float_values(graph, float_nodes)
     heads: set[str] = set()
     for node in graph:
         is_view = isinstance(node.op, (Flatten, Reshape)) and node.inputs[0] in heads
-        if node.output in values and (_is_head(node) or is_view):
+        is_head = _is_head(node) and node.name not in float_nodes
+        if node.output in values and (is_head or is_view):
             heads.add(node.output)
     return frozenset(heads)
 
 
-def quantized_values(graph: Graph) -> tuple[str, ...]:
+def quantized_values(graph: Graph, float_nodes: frozenset[str] = frozenset()) -> tuple[str, ...]:
     """Values that need activation qparams: all but the float ones, in execution order.
 
     A value to which a node's fused functions are applied stands before the node's output.
     """
-    floats = float_values(graph)
+    floats = float_values(graph, float_nodes)
     names = list(graph.inputs)
     for node in graph:
-        if node.pre_activation is not None:
+        if node.pre_activation is not None and node.name not in float_nodes:
             names.append(node.pre_activation)
         names.append(node.output)
     return tuple(name for name in names if name not in floats)
 
 
-def shared_qparams_groups(graph: Graph) -> tuple[frozenset[str], ...]:
+def shared_qparams_groups(
+    graph: Graph, float_nodes: frozenset[str] = frozenset()
+) -> tuple[frozenset[str], ...]:
     """Values that must have one scale and zero point because a node only moves their bytes.
 
     A maximum, a flattening, zero padding, resizing and a slice of the channels keep values as they
@@ -121,7 +129,7 @@ def shared_qparams_groups(graph: Graph) -> tuple[frozenset[str], ...]:
     Returns:
         Disjoint sets of at least two names, ordered by their first value in execution order.
     """
-    order = quantized_values(graph)
+    order = quantized_values(graph, float_nodes)
     root = {name: name for name in order}
 
     def find(name: str) -> str:
@@ -131,7 +139,7 @@ def shared_qparams_groups(graph: Graph) -> tuple[frozenset[str], ...]:
         return name
 
     for node in graph:
-        if node.output not in root:
+        if node.output not in root or node.name in float_nodes:
             continue
         for source in node.inputs:
             joined = isinstance(node.op, _MOVES)

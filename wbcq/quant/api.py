@@ -20,7 +20,7 @@ from wbcq.quant.calibration_data import CalibrationData
 from wbcq.quant.config import QuantConfig, match_layers
 from wbcq.quant.lower import lower
 from wbcq.quant.qparams import QuantizedGraph
-from wbcq.quant.weights import weight_qparams, weighted_nodes
+from wbcq.quant.weights import weight_qparams
 from wbcq.version import __version__
 
 __all__ = ["quantize", "quantize_graph"]
@@ -70,7 +70,7 @@ def quantize(
         data = CalibrationData(calib_loader, model)
         graph = prepare_for_quantization(capture(model, data.first))
         float_nodes = _float_nodes(graph, model, config)
-        result = calibrate(graph, data, config, progress=progress)
+        result = calibrate(graph, data, config, float_nodes, progress=progress)
     quantized = quantize_graph(graph, result, config, float_nodes, model=type(model).__name__)
     return QuantizedModel(program_bytes(lower(quantized)))
 
@@ -89,7 +89,7 @@ def quantize_graph(
         graph: Folded and fused.
         calibration: Of this graph.
         config: Settings of weights; all of it goes into the metadata.
-        float_nodes: Names of nodes whose weights stay float.
+        float_nodes: Names of nodes that compute in float32.
         model: The model's name, for the metadata.
     """
     metadata: dict[str, object] = {
@@ -110,7 +110,7 @@ def quantize_graph(
         graph = correct_biases(graph, calibration.activations, weights, calibration.means)
         # A corrected bias must fit into int32 too.
         weights = weight_qparams(graph, calibration.activations, config, float_nodes)
-    return QuantizedGraph(graph, dict(calibration.activations), weights, metadata)
+    return QuantizedGraph(graph, dict(calibration.activations), weights, metadata, float_nodes)
 
 
 def _check_float32(model: nn.Module) -> None:
@@ -127,7 +127,7 @@ def _check_float32(model: nn.Module) -> None:
 def _float_nodes(graph: Graph, model: nn.Module, config: QuantConfig) -> frozenset[str]:
     types = {path: type(module).__name__ for path, module in model.named_modules()}
     layers = {}
-    for node in weighted_nodes(graph):
+    for node in graph:
         parts = node.source.module.split(".") if node.source.module else []
         around = [".".join(parts[:n]) for n in range(1, len(parts) + 1)]
         kinds = [types[path] for path in around if path in types]

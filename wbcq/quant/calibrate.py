@@ -46,7 +46,12 @@ class CalibrationResult:
 
 @torch.no_grad()
 def calibrate(
-    graph: Graph, data: CalibrationData, config: QuantConfig, *, progress: bool = False
+    graph: Graph,
+    data: CalibrationData,
+    config: QuantConfig,
+    float_nodes: frozenset[str] = frozenset(),
+    *,
+    progress: bool = False,
 ) -> CalibrationResult:
     """Chooses the quantization parameters of a graph's activations.
 
@@ -57,12 +62,13 @@ def calibrate(
         graph: Folded and fused.
         data: Pictures like those that the model will see; a few hundred suffice.
         config: Which observer, how many bits.
+        float_nodes: Names of nodes that compute in float32; values between them are not observed.
         progress: Show a progress bar on the terminal, if ``rich`` is installed.
 
     Raises:
         CalibrationError: The data are unusable, or a value of the network is NaN or infinite.
     """
-    observers = activation_observers(graph, config)
+    observers = activation_observers(graph, config, float_nodes)
     means = {value: ChannelMean() for node in weighted_nodes(graph) for value in operands(node)}
     transforms: dict[str, nn.Module] = {**observers, **means}
     for name in observers.keys() & means.keys():
@@ -107,15 +113,17 @@ class ChannelMean(nn.Module):
         return mean
 
 
-def activation_observers(graph: Graph, config: QuantConfig) -> dict[str, Observer]:
+def activation_observers(
+    graph: Graph, config: QuantConfig, float_nodes: frozenset[str] = frozenset()
+) -> dict[str, Observer]:
     """An observer for each value that is quantized; one for all values of a group that shares.
 
     Observers are called as the layer that computes the value, for their errors.
     """
-    groups = {name: group for group in shared_qparams_groups(graph) for name in group}
+    groups = {name: group for group in shared_qparams_groups(graph, float_nodes) for name in group}
     layers = {value: node.name for node in graph for value in (node.pre_activation, node.output)}
     observers: dict[str, Observer] = {}
-    for value in quantized_values(graph):
+    for value in quantized_values(graph, float_nodes):
         shared = next((other for other in groups.get(value, ()) if other in observers), None)
         observers[value] = (
             _activation_observer(config, layers.get(value, value))

@@ -27,7 +27,7 @@ class QuantConfig:
         activation_bits: 2 to 8.
         bias_correction: Keep the mean of each layer's outputs, see
             :mod:`wbcq.quant.bias_correction`.
-        float_layers: Layers that keep float weights: names (``"layer4.1.conv2"``, ``"layer4"``
+        float_layers: Layers that compute in float32: names (``"layer4.1.conv2"``, ``"layer4"``
             for all in it), glob patterns (``"layer4.*"``) or type names (``"Linear"``, or the
             class of a module that contains them).
         seed: Seeds torch while calibration runs, so that a shuffling loader gives the same
@@ -140,7 +140,7 @@ def match_layers(patterns: Iterable[str], layers: Mapping[str, Iterable[str]]) -
         if not found:
             known = sorted({alias for names in aliases.values() for alias in names})
             raise ValueError(
-                f"float_layers names {pattern!r}, but no convolution or linear layer is called so"
+                f"float_layers names {pattern!r}, but no layer is called so"
                 f"{suggestions(pattern, known)}; layers are {_shortened(list(aliases))}"
             )
         matched |= found

@@ -39,9 +39,11 @@ class QuantizedGraph:
         graph: Folded and fused.
         activations: Name of a value to its qparams. A value without an entry stays float.
         weights: Name of a parameter to its qparams. A weight without an entry stays float.
+        float_nodes: Names of nodes that compute in float32 although their values have qparams.
     """
 
     graph: Graph
     activations: Mapping[str, QParams]
     weights: Mapping[str, QParams]
     metadata: Mapping[str, object] = field(default_factory=dict)
+    float_nodes: frozenset[str] = frozenset()

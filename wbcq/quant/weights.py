@@ -57,7 +57,7 @@ def weight_qparams(
     Returns:
         Name of a parameter to its quantization parameters.
     """
-    heads = float_heads(graph)
+    heads = float_heads(graph, float_nodes)
     result: dict[str, QParams] = {}
     for node in weighted_nodes(graph):
         if node.name in float_nodes:
@@ -78,13 +78,15 @@ def input_ratios(node: Node, activations: Mapping[str, QParams]) -> npt.NDArray[
     """What a layer's weights [O, I / groups, ...] are multiplied by before they are quantized.
 
     A dense layer that reads channel slices of several values quantizes the weights of value i
-    times s_i / s_0, so that one accumulator serves all of them. It is 1 for any other layer.
+    times s_i / s_0, with s_0 the scale of the first slice, so that one accumulator serves all of
+    them. It is 1 for any other layer.
     """
     op = weighted_op(node)
     shape = (1, -1, 1, 1) if isinstance(op, Conv2d) else (1, -1)
     ratios = np.ones(1, np.float32)
     if op.slices and not _is_grouped(op):
-        ratios = _slice_scales(node, activations) / activations[node.inputs[0]].scale
+        ratios = _slice_scales(node, activations)
+        ratios = ratios / ratios[0]
     return ratios.reshape(shape)
 
 
@@ -93,7 +95,8 @@ def _bias_input_scales(node: Node, activations: Mapping[str, QParams]) -> npt.ND
     op = weighted_op(node)
     if op.slices and _is_grouped(op):
         return _slice_scales(node, activations).astype(np.float64)
-    return np.array([activations[node.inputs[0]].scale], np.float64)
+    first = op.slices[0].index if op.slices else 0
+    return np.array([activations[node.inputs[first]].scale], np.float64)
 
 
 def _slice_scales(node: Node, activations: Mapping[str, QParams]) -> npt.NDArray[np.float32]:

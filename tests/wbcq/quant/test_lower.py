@@ -356,13 +356,6 @@ def without(mapping: Any, name: str) -> dict[str, Any]:
     return {key: value for key, value in mapping.items() if key != name}
 
 
-def test_float_layer_is_named() -> None:
-    quantized = simple(lambda n, x: n.pointwise(F.relu(n.conv(x))))
-    broken = replace(quantized, weights=without(quantized.weights, "conv.weight"))
-    with pytest.raises(UnsupportedOperatorError, match=r"layer 'conv' \(Conv2d, conv .*float"):
-        lower(broken)
-
-
 def test_float_value_is_named() -> None:
     quantized = simple(lambda n, x: n.pointwise(F.relu(n.conv(x))))
     broken = replace(quantized, activations=without(quantized.activations, "relu"))

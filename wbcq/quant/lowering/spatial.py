@@ -1,0 +1,165 @@
+"""Lowering of pools, resizing, padding, and of what moves channels or renames shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from wbcq.engine import program as prog
+from wbcq.errors import UnsupportedOperatorError
+from wbcq.graph import ir
+from wbcq.graph.analysis import is_relabelling
+from wbcq.quant.lowering.context import Lowering, describe, picture, sizes
+from wbcq.quant.lowering.tables import function_table
+
+__all__ = [
+    "adaptive_avg_pool2d",
+    "avg_pool2d",
+    "concat",
+    "flatten",
+    "max_pool2d",
+    "pad",
+    "reshape",
+    "resize",
+    "slice_channels",
+]
+
+
+def max_pool2d(context: Lowering, node: ir.Node, op: ir.MaxPool2d) -> None:
+    """Maximum over windows."""
+    _move(
+        context,
+        node,
+        lambda name, x, y: prog.MaxPool2d(name, x, y, op.kernel, op.stride, op.pads, op.dilation),
+    )
+
+
+def resize(context: Lowering, node: ir.Node, op: ir.Resize) -> None:
+    """Nearest pixel or bilinear interpolation."""
+    height, width, _ = picture(context.graph.values[node.inputs[0]])
+    steps = (height / op.output_size[0], width / op.output_size[1])
+    used = steps if op.steps is None or op.align_corners else op.steps
+    if [np.float32(step) for step in used] != [np.float32(step) for step in steps]:
+        raise UnsupportedOperatorError(
+            f"{describe(node)} resizes {height}x{width} to {op.output_size[0]}x{op.output_size[1]} "
+            f"in steps of {used[0]:g}x{used[1]:g} pixels. Remedy: recompute_scale_factor=True, or "
+            "size in place of scale_factor"
+        )
+    _move(
+        context,
+        node,
+        lambda name, x, y: prog.Resize(name, x, y, op.mode, op.align_corners),
+    )
+
+
+def pad(context: Lowering, node: ir.Node, op: ir.Pad) -> None:
+    """Zeros around the picture."""
+    _move(context, node, lambda name, x, y: prog.Pad(name, x, y, op.pads))
+
+
+def _move(context: Lowering, node: ir.Node, build: Callable[[str, str, str], prog.Op]) -> None:
+    """An operator of either dtype whose result has the scale of its input."""
+    dtype = context.dtype(node)
+    x = context.operand(node.inputs[0], dtype)
+    if dtype == "f32":
+        context.emit_float(node, lambda name, y: build(name, x, y))
+        return
+    context.check_shared(node)
+    y = context.result(node.output, "u8")
+    context.ops.append(build(context.op_name(node.name), x, y))
+
+
+def avg_pool2d(context: Lowering, node: ir.Node, op: ir.AvgPool2d) -> None:
+    """Average over windows."""
+    dtype = context.dtype(node)
+    x = context.operand(node.inputs[0], dtype)
+    window = (op.kernel, op.stride, op.pads, op.count_include_pad, op.divisor)
+    if dtype == "f32":
+        bounds: dict[str, Any] = {"act_lo": op.activation.low, "act_hi": op.activation.high}
+        context.emit_float(
+            node, lambda name, y: prog.AvgPool2d(name, x, y, *window, **bounds), op.functions
+        )
+        return
+    rounding = context.rounding(node, op.activation, op.functions)
+    y = context.result(node.output, "u8")
+    context.ops.append(prog.AvgPool2d(context.op_name(node.name), x, y, *window, **rounding))
+
+
+def adaptive_avg_pool2d(context: Lowering, node: ir.Node, op: ir.AdaptiveAvgPool2d) -> None:
+    """Average over windows of one size."""
+    x = context.tensors[context.operand(node.inputs[0], context.dtype(node))]
+    size, out = (x.height, x.width), op.output_size
+    if size[0] % out[0] or size[1] % out[1]:
+        raise UnsupportedOperatorError(
+            f"{describe(node)} pools {size[0]}x{size[1]} to {out[0]}x{out[1]}, whose windows "
+            "differ in size. Remedy: an output size that divides the picture's, or nn.AvgPool2d"
+        )
+    window = (size[0] // out[0], size[1] // out[1])
+    pool = ir.AvgPool2d(window, window, activation=op.activation, functions=op.functions)
+    avg_pool2d(context, node, pool)
+
+
+def flatten(context: Lowering, node: ir.Node, op: ir.Flatten) -> None:
+    """Nothing: the picture keeps its pixels, the next layer permutes its weights."""
+    dtype = context.dtype(node)
+    x = context.operand(node.inputs[0], dtype)
+    if dtype == "u8":
+        context.check_shared(node)
+    context.alias(node.output, dtype, x)
+
+
+def reshape(context: Lowering, node: ir.Node, op: ir.Reshape) -> None:
+    """Nothing, where the elements keep their order in memory and the picture its size."""
+    before, after = (sizes(context.graph.values[v]) for v in (node.inputs[0], node.output))
+    x = context.tensors[context.operand(node.inputs[0], context.dtype(node))]
+    shape = (x.height, x.width, x.channels)
+    flat = len(after) == 1 and len(before) == 3
+    same = is_relabelling(before, after) and shape == picture(context.graph.values[node.output])
+    if not same and not flat:
+        raise UnsupportedOperatorError(
+            f"{describe(node)} reshapes {list(before)} to {list(after)}, which moves elements. "
+            "Remedy: flatten, or slice, concatenate and shuffle channels"
+        )
+    flatten(context, node, ir.Flatten())
+
+
+def slice_channels(context: Lowering, node: ir.Node, op: ir.Slice) -> None:
+    """A view."""
+    dtype = context.dtype(node)
+    source = context.operand(node.inputs[0], dtype)
+    if context.tensors[source].channels != picture(context.graph.values[node.inputs[0]])[2]:
+        raise UnsupportedOperatorError(
+            f"{describe(node)} slices a flattened picture. Remedy: slice before flatten"
+        )
+    if dtype == "u8":
+        context.check_shared(node)
+    view = context.view(f"{node.output}.view", source, op.start, op.stop - op.start)
+    context.alias(node.output, dtype, view)
+
+
+def concat(context: Lowering, node: ir.Node, op: ir.Concat) -> None:
+    """Nothing for operands that were computed in their places; the others are moved there."""
+    dtype = context.dtype(node)
+    parent = context.concatenation(node.output, dtype)
+    start = 0
+    for index, value in enumerate(node.inputs):
+        channels = picture(context.graph.values[value])[2]
+        x = context.operand(value, dtype)
+        if context.tensors[x].channels != channels:
+            raise UnsupportedOperatorError(
+                f"{describe(node)} concatenates a flattened picture. Remedy: pool to 1x1 before "
+                "flatten"
+            )
+        if not context.is_placed(value, dtype):
+            view = context.view(
+                f"{node.output}[{start}:{start + channels}]", parent, start, channels
+            )
+            name = f"{node.name}.{index}"
+            if dtype == "f32":
+                context.copy_f32(name, x, view)
+            else:
+                table = function_table((), context.qparams(value), context.qparams(node.output))
+                context.ops.append(prog.Lookup(context.op_name(name), x, view, table))
+        start += channels
