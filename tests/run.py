@@ -8,6 +8,7 @@ Debian's googletest, and aarch64 also g++-aarch64-linux-gnu and qemu-user.
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import shutil
 import subprocess
@@ -65,10 +66,26 @@ def build(preset: str) -> None:
     run("cmake", "--build", "--preset", preset, "-j", JOBS)
 
 
+@functools.cache
+def corpus() -> Path:
+    """Drawn programs and a whole ResNet-18 with the exact executor's results, made once a run."""
+    path = ROOT / "build" / "corpus.bin"
+    run(sys.executable, "tests/wbcq/engine/corpus.py", str(path))
+    return path
+
+
+def replay(preset: str, *isa: str, cpu: str | None = None) -> None:
+    """Holds the engine of a build to the exact executor's bits."""
+    program = str(ROOT / "build" / preset / "tests" / "csrc" / "wbcq_replay")
+    emulator = ("qemu-aarch64", "-L", "/usr/aarch64-linux-gnu", "-cpu", cpu) if cpu else ()
+    run(*emulator, program, str(corpus()), *isa)
+
+
 def cpp() -> None:
     """C++ unit tests, release build, every instruction set of this machine."""
     build("release")
     run("ctest", "--preset", "release", "-j", JOBS)
+    replay("release")
 
 
 def python() -> None:
@@ -86,12 +103,14 @@ def aarch64() -> None:
     for cpu, what in AARCH64_CPUS.items():
         print(f"-- {cpu}: {what}", flush=True)
         run("ctest", "--preset", "aarch64-qemu", "-j", JOBS, env={"QEMU_CPU": cpu})
+        replay("aarch64-qemu", cpu=cpu)
 
 
 def sanitizer(preset: str) -> Callable[[], None]:
     def suite() -> None:
         build(preset)
         run("ctest", "--preset", preset, "-j", JOBS)
+        replay(preset)
 
     return suite
 

@@ -23,7 +23,7 @@ from wbcq.quant.weights import operands, weighted_nodes
 
 __all__ = ["CalibrationResult", "activation_observers", "calibrate"]
 
-# Of activations: see HistogramObserver, and docs/adr/0005-clip-weight.md for how it was chosen.
+# Of activations: see HistogramObserver; docs/adr/0003-clip-weight-and-bias-correction.md tells why.
 _CLIP_WEIGHT = 32.0
 
 
