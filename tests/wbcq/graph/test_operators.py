@@ -1,0 +1,217 @@
+"""ATen operators: what each becomes, and that it computes the same before and after the passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tests.wbcq.graph.helpers import Wraps, check, op_names
+from wbcq.graph import ir
+
+GAINS = torch.tensor([0.5, -1.5, 2.0, 3.0])
+
+
+def shuffled(x: Tensor) -> Tensor:
+    n, c, h, w = x.size()
+    return x.view(n, 2, c // 2, h, w).transpose(1, 2).contiguous().view(n, -1, h, w)
+
+
+def excited(x: Tensor) -> Tensor:
+    gate = torch.sigmoid(x.mean((2, 3)))
+    return x * gate[:, :, None, None]
+
+
+# Name: function of a convolution's output [N, 4, 6, 6], operators of the captured graph after it.
+CASES: dict[str, tuple[Callable[[Tensor], Any], list[str]]] = {
+    "shuffle by views": (shuffled, ["ChannelShuffle"]),
+    "channel_shuffle": (lambda x: torch.channel_shuffle(x, 2), ["ChannelShuffle"]),
+    "chunk": (lambda x: x.chunk(2, 1)[1], ["Slice"]),
+    "uneven chunks": (lambda x: x.chunk(3, 1)[1], ["Slice"]),
+    "split": (lambda x: torch.split(x, 3, 1)[1], ["Slice"]),
+    "split with sizes": (lambda x: torch.split(x, [1, 3], 1)[1], ["Slice"]),
+    "tensor_split": (lambda x: x.tensor_split(2, 1)[0], ["Slice"]),
+    "unbind": (lambda x: x.unbind(1)[2].unsqueeze(1), ["Slice"]),
+    "select": (lambda x: x[:, 2:3], ["Slice"]),
+    "narrow": (lambda x: x.narrow(1, 1, 2), ["Slice"]),
+    "every other channel": (lambda x: x[:, ::2], ["Gather"]),
+    "flip": (lambda x: x.flip(1), ["Gather"]),
+    "roll": (lambda x: x.roll(1, 1), ["Gather"]),
+    "index_select": (lambda x: x.index_select(1, torch.tensor([3, -3])), ["Gather"]),
+    "repeat": (lambda x: x.repeat(1, 2, 1, 1), ["Gather"]),
+    "expand": (lambda x: x[:, :1].expand(-1, 3, -1, -1), ["Gather"]),
+    "cat": (lambda x: torch.cat([x, x.chunk(2, 1)[0]], 1), ["Slice", "Concat"]),
+    "cat of one": (lambda x: torch.cat([x], 1), ["Concat"]),
+    "stack": (lambda x: torch.stack(x.chunk(2, 1), 1).flatten(1, 2), ["Slice", "Slice", "Concat"]),
+    "glu": (lambda x: F.glu(x, 1), ["Slice", "Slice", "Unary", "Mul"]),
+    "channels by constants": (lambda x: x * GAINS.view(1, -1, 1, 1), ["ChannelAffine"]),
+    "channels plus constants": (lambda x: x + GAINS[:, None, None], ["ChannelAffine"]),
+    "constants minus channels": (lambda x: GAINS[:, None, None] - x, ["ChannelAffine"]),
+    "channels over constants": (lambda x: x / GAINS[:, None, None], ["ChannelAffine"]),
+    "scalars": (lambda x: 2 - (x * 3 - 1) / 2, ["Unary"] * 4),
+    "scalar over tensor": (lambda x: 3 / (x.abs() + 1), ["Unary"] * 4),
+    "scaled sum": (lambda x: torch.add(x, x.relu(), alpha=2), ["Clamp", "Unary", "Add"]),
+    "difference": (lambda x: torch.sub(x.relu(), x, alpha=3), ["Clamp", "Unary", "Sub"]),
+    "product": (lambda x: x * x.relu(), ["Clamp", "Mul"]),
+    "quotient": (lambda x: x / (x.abs() + 1), ["Unary", "Unary", "Div"]),
+    "maximum": (lambda x: torch.maximum(x, -x), ["Unary", "Sub", "Clamp", "Add"]),
+    "minimum": (lambda x: torch.minimum(x, -x), ["Unary", "Sub", "Clamp", "Sub"]),
+    "square": (lambda x: x**2, ["Unary"]),
+    "softmax": (lambda x: F.softmax(x, 1), ["Softmax"]),
+    "log_softmax": (lambda x: F.log_softmax(x, -3), ["Softmax", "Unary"]),
+    "excitation": (excited, ["AdaptiveAvgPool2d", "Flatten", "Unary", "Reshape", "Mul"]),
+    "expanded gate": (
+        lambda x: x.mean((2, 3), keepdim=True).expand_as(x) * x,
+        ["AdaptiveAvgPool2d", "Mul"],
+    ),
+    "pixel minus picture": (
+        lambda x: x.mean((2, 3), keepdim=True) - x,
+        ["AdaptiveAvgPool2d", "Sub", "Unary"],
+    ),
+    "pixel over picture": (
+        lambda x: x.mean((2, 3), keepdim=True) / (x.abs() + 1),
+        ["AdaptiveAvgPool2d", "Unary", "Unary", "Unary", "Mul"],
+    ),
+    "picture over pixel": (
+        lambda x: x / (x.abs().mean((2, 3), keepdim=True) + 1),
+        ["Unary", "AdaptiveAvgPool2d", "Unary", "Div"],
+    ),
+    "one channel for all": (
+        lambda x: x * torch.sigmoid(x.mean(1, keepdim=True)),
+        ["Conv2d", "Unary", "Gather", "Mul"],
+    ),
+    "sums": (
+        lambda x: x.sum((2, 3), keepdim=True) + x.mean(2, keepdim=True).mean(3, keepdim=True),
+        ["AdaptiveAvgPool2d", "Unary", "AvgPool2d", "AvgPool2d", "Add"],
+    ),
+    "mean of flat pictures": (lambda x: x.flatten(2).mean(2), ["AdaptiveAvgPool2d", "Flatten"]),
+    "amax": (lambda x: x.amax((2, 3)), ["MaxPool2d", "Flatten"]),
+    "max of rows": (lambda x: x.max(3, keepdim=True)[0], ["MaxPool2d"]),
+    "adaptive_max_pool2d": (lambda x: F.adaptive_max_pool2d(x, (2, 3)), ["MaxPool2d"]),
+    "every other pixel": (lambda x: x[..., ::2, ::2], ["MaxPool2d"]),
+    "crop": (lambda x: x[:, :, 1:-1, 2:], ["Conv2d"]),
+    "focus": (
+        lambda x: torch.cat([x[..., i::2, j::2] for j in (0, 1) for i in (0, 1)], 1),
+        ["MaxPool2d", "Conv2d", "Conv2d", "Conv2d", "Concat"],
+    ),
+    "pad": (lambda x: F.pad(x, (1, 2, 3, 0)), ["Pad"]),
+    "pad channels": (lambda x: F.pad(x, (0, 0, 0, 0, 1, 2)), ["Conv2d"]),
+    "nearest by factor": (lambda x: F.interpolate(x, scale_factor=2), ["Resize"]),
+    "nearest by odd factor": (lambda x: F.interpolate(x, scale_factor=1.3), ["Resize"]),
+    "nearest to size": (lambda x: F.interpolate(x, size=(5, 9)), ["Resize"]),
+    "bilinear by factor": (
+        lambda x: F.interpolate(x, scale_factor=2.5, mode="bilinear"),
+        ["Resize"],
+    ),
+    "bilinear with corners": (
+        lambda x: F.interpolate(x, size=(9, 11), mode="bilinear", align_corners=True),
+        ["Resize"],
+    ),
+    "relu of a reshaped tensor": (
+        lambda x: F.relu(x.view(x.size(0), 4, 36)),
+        ["Clamp", "Reshape"],
+    ),
+    "channels as a row": (
+        lambda x: x.mean((2, 3)).view(x.size(0), 1, -1, 1),
+        ["AdaptiveAvgPool2d", "Reshape"],
+    ),
+    "output of five dimensions": (lambda x: x.view(x.size(0), 2, 2, 6, 6), ["Reshape"]),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_operators(name: str) -> None:
+    function, expected = CASES[name]
+    torch.manual_seed(0)
+    model = Wraps(lambda net, x: function(net.conv(x)), conv=nn.Conv2d(3, 4, 1))
+    captured, prepared = check(model, (3, 6, 6))
+    assert op_names(captured) == ["Conv2d", *expected]
+    assert not any(isinstance(node.op, (ir.ChannelShuffle, ir.Gather)) for node in prepared)
+
+
+ACTIVATIONS = [
+    nn.Hardswish(inplace=True),
+    nn.Hardsigmoid(),
+    nn.SiLU(inplace=True),
+    nn.Sigmoid(),
+    nn.LeakyReLU(0.1, inplace=True),
+    nn.GELU(),
+    nn.GELU(approximate="tanh"),
+    nn.Tanh(),
+    nn.ELU(0.5, inplace=True),
+    nn.SELU(),
+    nn.CELU(2.0),
+    nn.Softplus(),
+    nn.Softplus(2.0),
+    nn.LogSigmoid(),
+    nn.Mish(),
+    nn.RReLU(0.1, 0.3),
+    nn.Threshold(0.2, 0.2),
+    nn.PReLU(init=0.2),
+]
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=repr)
+def test_activations_are_fused_into_the_layer(activation: nn.Module) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), activation, nn.MaxPool2d(2)
+    )
+    _, prepared = check(model, (3, 8, 8))
+    assert op_names(prepared) == ["Conv2d", "MaxPool2d"]
+    layer = prepared.nodes[0]
+    assert (layer.pre_activation is None) == isinstance(activation, nn.Threshold)
+    if layer.pre_activation is not None:
+        assert layer.pre_activation in prepared.values
+
+
+def test_prelu_with_a_slope_for_each_channel() -> None:
+    prelu = nn.PReLU(4)
+    nn.init.uniform_(prelu.weight, -0.5, 0.5)
+    _, prepared = check(nn.Sequential(nn.Conv2d(3, 4, 3), prelu, nn.Conv2d(4, 2, 1)), (3, 8, 8))
+    assert op_names(prepared) == ["Conv2d", "Clamp", "Clamp", "Conv2d", "Conv2d"]
+
+
+class _Standardized(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        weight = weight / (weight.flatten(1).std(1).view(-1, 1, 1, 1) + 1e-5)
+        return F.conv2d(x, weight, self.bias, self.stride, self.padding)
+
+
+def test_what_is_computed_from_parameters_alone_is_a_parameter() -> None:
+    torch.manual_seed(0)
+    captured, _ = check(nn.Sequential(_Standardized(3, 4, 3), nn.ReLU()), (3, 8, 8))
+    assert op_names(captured) == ["Conv2d", "Clamp"]
+    weight = captured.param(captured.nodes[0], "weight")
+    assert weight is not None
+    assert abs(float(weight.mean())) < 1e-6
+
+
+def test_layer_scale_is_folded_into_the_layer() -> None:
+    torch.manual_seed(0)
+    model = Wraps(
+        lambda net, x: x + net.gamma.weight.view(1, -1, 1, 1) * net.conv(x),
+        conv=nn.Conv2d(4, 4, 3, padding=1),
+        gamma=nn.PReLU(4),
+    )
+    nn.init.uniform_(model.get_parameter("gamma.weight"))
+    _, prepared = check(model, (4, 6, 6))
+    assert op_names(prepared) == ["Conv2d"]
+
+
+def test_several_inputs_and_outputs() -> None:
+    torch.manual_seed(0)
+    model = Wraps(
+        lambda net, a, b: (net.conv(torch.cat([a, b], 1)), a.mean((2, 3)), torch.cat([b, a], 1)),
+        conv=nn.Conv2d(5, 4, 3),
+    )
+    _, prepared = check(model, (3, 6, 6), (2, 6, 6))
+    first = prepared.nodes[0]
+    assert isinstance(first.op, ir.Conv2d)
+    assert first.inputs == prepared.inputs
+    assert first.op.slices == (ir.ChannelRange(0, 0, 3), ir.ChannelRange(1, 0, 2))
