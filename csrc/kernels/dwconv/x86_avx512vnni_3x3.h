@@ -23,7 +23,7 @@ class Columns {
         in_width_(row.in_width),
         pixel_stride_(row.pixel_stride) {}
 
-  void seek(int piece, ptrdiff_t column) {
+  void seek(size_t piece, ptrdiff_t column) {
     column_[piece] = static_cast<size_t>(column);
     offset_[piece] = static_cast<size_t>(column) * pixel_stride_;
   }
@@ -37,7 +37,7 @@ class Columns {
     const uint8_t* middle[L::kPieces];
     const uint8_t* bottom[L::kPieces];
 #pragma GCC unroll 4
-    for (int piece = 0; piece < L::kPieces; ++piece) {
+    for (size_t piece = 0; piece < L::kPieces; ++piece) {
       const bool inside = column_[piece] < in_width_;
       top[piece] = inside ? rows_[0] + offset_[piece] : padding_;
       middle[piece] = inside ? rows_[1] + offset_[piece] : padding_;
@@ -45,9 +45,9 @@ class Columns {
       ++column_[piece];
       offset_[piece] += pixel_stride_;
     }
-    const __m512i v0 = lanes_.load_pieces(top);
-    const __m512i v1 = lanes_.load_pieces(middle);
-    const __m512i v2 = lanes_.load_pieces(bottom);
+    const __m512i v0 = lanes_.join(top);
+    const __m512i v1 = lanes_.join(middle);
+    const __m512i v2 = lanes_.join(bottom);
     const __m512i low01 = _mm512_unpacklo_epi8(v0, v1);
     const __m512i high01 = _mm512_unpackhi_epi8(v0, v1);
     // The fourth weight of a column is zero: any byte will do.
@@ -122,14 +122,14 @@ struct Run3x3 {
     Columns<L> columns(row, lanes, first);
     Output<L> output;
     output.stride = row.out_stride;
-    for (int piece = 0; piece < L::kPieces; ++piece) {
+    for (size_t piece = 0; piece < L::kPieces; ++piece) {
       const size_t x = piece_begin(piece, width, row.width);
       columns.seek(piece, row.first_column + static_cast<ptrdiff_t>(x * kStride));
       output.pixels[piece] = static_cast<uint8_t*>(row.out) + x * row.out_stride + first;
     }
-    alignas(64) std::byte buffer[L::kPieces == 1 ? 1 : kGroupBytes];
-    const auto* packed = static_cast<const std::byte*>(row.packed) + first / kBlock * kGroupBytes;
-    const std::byte* group = repeat_group<L>(packed, kGroupBytes, buffer);
+    const auto* group = static_cast<const std::byte*>(row.packed) + first / kBlock * kGroupBytes;
+    alignas(64) std::byte repeated[L::kPieces == 1 ? 1 : kGroupBytes];
+    if constexpr (L::kPieces > 1) group = repeat_group(lanes, group, kGroupBytes, repeated);
     for (size_t c = 0; c < channels; c += kBlock, group += kGroupBytes) {
       run_3x3_group<kStride>(lanes, columns, epilogue, group, output, width);
       columns.next_group();

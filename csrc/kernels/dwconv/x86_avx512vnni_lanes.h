@@ -6,9 +6,7 @@
 #include <immintrin.h>
 
 #include "kernels/dwconv/dwconv.h"
-
-#define WBCQ_INLINE inline __attribute__((always_inline))
-#define WBCQ_NOINLINE __attribute__((noinline))
+#include "kernels/dwconv/window.h"
 
 namespace wbcq {
 namespace {
@@ -42,7 +40,7 @@ struct Lanes;
 
 template <bool kMasked>
 struct Lanes<1, kMasked> {
-  static constexpr int kPieces = 1;
+  static constexpr size_t kPieces = 1;
   static constexpr bool kWhole = !kMasked;
   using Vector = __m512i;
   __mmask64 mask;
@@ -51,103 +49,89 @@ struct Lanes<1, kMasked> {
   WBCQ_INLINE Vector load(const uint8_t* p) const {
     return kMasked ? _mm512_maskz_loadu_epi8(mask, p) : _mm512_loadu_si512(p);
   }
-  WBCQ_INLINE __m512i load_pieces(const uint8_t* const (&p)[1]) const { return load(p[0]); }
-  WBCQ_INLINE void store_pieces(uint8_t* const (&p)[1], __m512i v) const {
+  WBCQ_INLINE static void save(void* p, Vector v) { _mm512_store_si512(p, v); }
+  WBCQ_INLINE __m512i join(const uint8_t* const (&p)[1]) const { return load(p[0]); }
+  WBCQ_INLINE void split(uint8_t* const (&p)[1], __m512i v) const {
     if constexpr (kMasked) {
       _mm512_mask_storeu_epi8(p[0], mask, v);
     } else {
       _mm512_storeu_si512(p[0], v);
     }
   }
-  WBCQ_INLINE static __m512i repeat(const std::byte* p) { return _mm512_load_si512(p); }
-  WBCQ_INLINE static void save(std::byte* p, Vector v) { _mm512_store_si512(p, v); }
   WBCQ_INLINE static Vector unpacklo8(Vector a, Vector b) { return _mm512_unpacklo_epi8(a, b); }
   WBCQ_INLINE static Vector unpackhi8(Vector a, Vector b) { return _mm512_unpackhi_epi8(a, b); }
   WBCQ_INLINE static Vector unpacklo16(Vector a, Vector b) { return _mm512_unpacklo_epi16(a, b); }
   WBCQ_INLINE static Vector unpackhi16(Vector a, Vector b) { return _mm512_unpackhi_epi16(a, b); }
+  WBCQ_INLINE static __m512i repeat(const std::byte* p) { return _mm512_load_si512(p); }
 };
 
 template <>
 struct Lanes<2, true> {
-  static constexpr int kPieces = 2;
+  static constexpr size_t kPieces = 2;
   static constexpr bool kWhole = false;
   using Vector = __m256i;
   __mmask32 mask;
 
   explicit Lanes(size_t channels) : mask(~uint32_t{0} >> (32 - channels)) {}
   WBCQ_INLINE Vector load(const uint8_t* p) const { return _mm256_maskz_loadu_epi8(mask, p); }
-  WBCQ_INLINE __m512i load_pieces(const uint8_t* const (&p)[2]) const {
+  WBCQ_INLINE static void save(void* p, Vector v) {
+    _mm256_store_si256(static_cast<__m256i*>(p), v);
+  }
+  WBCQ_INLINE __m512i join(const uint8_t* const (&p)[2]) const {
     return _mm512_inserti64x4(_mm512_castsi256_si512(load(p[0])), load(p[1]), 1);
   }
-  WBCQ_INLINE void store_pieces(uint8_t* const (&p)[2], __m512i v) const {
+  WBCQ_INLINE void split(uint8_t* const (&p)[2], __m512i v) const {
     _mm256_mask_storeu_epi8(p[0], mask, _mm512_castsi512_si256(v));
     _mm256_mask_storeu_epi8(p[1], mask, _mm512_extracti64x4_epi64(v, 1));
-  }
-  // The channels of one piece, once for each piece.
-  WBCQ_INLINE static __m512i repeat(const std::byte* p) {
-    return _mm512_broadcast_i64x4(_mm256_load_si256(reinterpret_cast<const __m256i*>(p)));
-  }
-  WBCQ_INLINE static void save(std::byte* p, Vector v) {
-    _mm256_store_si256(reinterpret_cast<__m256i*>(p), v);
   }
   WBCQ_INLINE static Vector unpacklo8(Vector a, Vector b) { return _mm256_unpacklo_epi8(a, b); }
   WBCQ_INLINE static Vector unpackhi8(Vector a, Vector b) { return _mm256_unpackhi_epi8(a, b); }
   WBCQ_INLINE static Vector unpacklo16(Vector a, Vector b) { return _mm256_unpacklo_epi16(a, b); }
   WBCQ_INLINE static Vector unpackhi16(Vector a, Vector b) { return _mm256_unpackhi_epi16(a, b); }
+  // The channels of one piece, once for each piece.
+  WBCQ_INLINE static __m512i repeat(const std::byte* p) {
+    return _mm512_broadcast_i64x4(_mm256_load_si256(reinterpret_cast<const __m256i*>(p)));
+  }
 };
 
 template <>
 struct Lanes<4, true> {
-  static constexpr int kPieces = 4;
+  static constexpr size_t kPieces = 4;
   static constexpr bool kWhole = false;
   using Vector = __m128i;
   __mmask16 mask;
 
   explicit Lanes(size_t channels) : mask(static_cast<__mmask16>(0xFFFFu >> (16 - channels))) {}
   WBCQ_INLINE Vector load(const uint8_t* p) const { return _mm_maskz_loadu_epi8(mask, p); }
-  WBCQ_INLINE __m512i load_pieces(const uint8_t* const (&p)[4]) const {
+  WBCQ_INLINE static void save(void* p, Vector v) { _mm_store_si128(static_cast<__m128i*>(p), v); }
+  WBCQ_INLINE __m512i join(const uint8_t* const (&p)[4]) const {
     __m512i v = _mm512_castsi128_si512(load(p[0]));
     v = _mm512_inserti32x4(v, load(p[1]), 1);
     v = _mm512_inserti32x4(v, load(p[2]), 2);
     return _mm512_inserti32x4(v, load(p[3]), 3);
   }
-  WBCQ_INLINE void store_pieces(uint8_t* const (&p)[4], __m512i v) const {
+  WBCQ_INLINE void split(uint8_t* const (&p)[4], __m512i v) const {
     _mm_mask_storeu_epi8(p[0], mask, _mm512_castsi512_si128(v));
     _mm_mask_storeu_epi8(p[1], mask, _mm512_extracti32x4_epi32(v, 1));
     _mm_mask_storeu_epi8(p[2], mask, _mm512_extracti32x4_epi32(v, 2));
     _mm_mask_storeu_epi8(p[3], mask, _mm512_extracti32x4_epi32(v, 3));
   }
-  WBCQ_INLINE static __m512i repeat(const std::byte* p) {
-    return _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(p)));
-  }
-  WBCQ_INLINE static void save(std::byte* p, Vector v) {
-    _mm_store_si128(reinterpret_cast<__m128i*>(p), v);
-  }
   WBCQ_INLINE static Vector unpacklo8(Vector a, Vector b) { return _mm_unpacklo_epi8(a, b); }
   WBCQ_INLINE static Vector unpackhi8(Vector a, Vector b) { return _mm_unpackhi_epi8(a, b); }
   WBCQ_INLINE static Vector unpacklo16(Vector a, Vector b) { return _mm_unpacklo_epi16(a, b); }
   WBCQ_INLINE static Vector unpackhi16(Vector a, Vector b) { return _mm_unpackhi_epi16(a, b); }
+  WBCQ_INLINE static __m512i repeat(const std::byte* p) {
+    return _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(p)));
+  }
 };
 
-// The first output of a piece of `width` outputs. The last piece ends with the row: it may do
-// outputs of the one before it again.
-inline size_t piece_begin(int piece, size_t width, size_t row_width) {
-  const size_t begin = static_cast<size_t>(piece) * width;
-  return begin + width <= row_width ? begin : row_width - width;
-}
-
-// The packed group as the pieces of a vector want it.
-template <typename L, size_t kBytes>
-WBCQ_INLINE const std::byte* repeat_group(const std::byte* group, size_t bytes,
-                                          std::byte (&buffer)[kBytes]) {
-  if constexpr (L::kPieces == 1) {
-    return group;
-  } else {
-    for (size_t i = 0; i < bytes; i += kVectorBytes) {
-      _mm512_store_si512(buffer + i, L::repeat(group + i));
-    }
-    return buffer;
+template <typename L>
+WBCQ_INLINE const std::byte* repeat_group(const L&, const std::byte* group, size_t bytes,
+                                          std::byte* to) {
+  for (size_t i = 0; i < bytes; i += kVectorBytes) {
+    _mm512_store_si512(to + i, L::repeat(group + i));
   }
+  return to;
 }
 
 // Where the outputs of the pieces go.
@@ -157,8 +141,8 @@ struct Output {
   size_t stride;
 
   WBCQ_INLINE void write(const L& lanes, __m512i bytes) {
-    lanes.store_pieces(pixels, bytes);
-    for (int piece = 0; piece < L::kPieces; ++piece) pixels[piece] += stride;
+    lanes.split(pixels, bytes);
+    for (uint8_t*& pixel : pixels) pixel += stride;
   }
 };
 

@@ -69,8 +69,9 @@ TEST_P(DwconvKernelTest, SupportsAGeometryOfTheTest) { EXPECT_FALSE(supported().
 
 TEST_P(DwconvKernelTest, EveryChannelCount) {
   Random random;
+  size_t step = 1;
   for (const DwconvGeometry& geometry : supported()) {
-    for (size_t channels = 1; channels <= 132; ++channels) {
+    for (size_t channels = 1; channels <= 132; channels += step) {
       DwconvCase test(same_padding(geometry, channels, channels % 5 + 1), random);
       ASSERT_NO_FATAL_FAILURE(test.check_u8(kernel()));
     }
@@ -78,13 +79,14 @@ TEST_P(DwconvKernelTest, EveryChannelCount) {
       DwconvCase test(same_padding(geometry, channels, 3), random);
       ASSERT_NO_FATAL_FAILURE(test.check_u8(kernel()));
     }
+    step = 7;  // tails do not depend on the window: all of them once will do
   }
 }
 
 TEST_P(DwconvKernelTest, EveryWidthAndPadding) {
   Random random;
   for (const DwconvGeometry& geometry : supported()) {
-    for (size_t channels : {3, 16, 24, 32, 48, 64, 100}) {
+    for (size_t channels : {3, 24, 64, 100}) {
       for (size_t width = 1; width <= 18; ++width) {
         DwconvCase test(same_padding(geometry, channels, width), random);
         ASSERT_NO_FATAL_FAILURE(test.check_u8(kernel()));
