@@ -22,6 +22,7 @@ from wbcq.graph.ir import (
     Resize,
     Slice,
     Softmax,
+    Unary,
     residual,
 )
 
@@ -38,6 +39,10 @@ _MOVES = (Flatten, MaxPool2d, Pad, Reshape, Resize, Slice)
 """Operators whose results have the scale and zero point of their input."""
 
 
+_FOLLOWS = (Flatten, Reshape, Unary)
+"""Operators that compute in float32 where their input is float32."""
+
+
 def is_float_node(node: Node) -> bool:
     """True if a node has no integer form and computes in float32."""
     return isinstance(node.op, (Div, Softmax))
@@ -48,8 +53,8 @@ def float_values(graph: Graph, float_nodes: frozenset[str] = frozenset()) -> fro
 
     A value is float if it leaves the network or enters float nodes and nothing else, and comes
     from a float node, or from a Conv2d or Linear without residual and activation, whose
-    accumulators become float without a rounding to 8 bits. Where only Flatten or Reshape lies in
-    between, its values are float too.
+    accumulators become float without a rounding to 8 bits. Where only Flatten, Reshape or
+    elementwise functions (Unary) lie in between, their values are float too.
 
     Args:
         graph: Folded and fused.
@@ -76,15 +81,18 @@ def float_values(graph: Graph, float_nodes: frozenset[str] = frozenset()) -> fro
         wanted[name] = (
             (bool(readers) or count == 1)
             and count <= 1
-            and all(is_float(reader) or reader in views for reader in readers)
-            and all(wanted[view.output] and count == 0 for view in views)
+            and not (views and count)
+            and all(
+                is_float(reader) or (isinstance(reader.op, _FOLLOWS) and wanted[reader.output])
+                for reader in readers
+            )
         )
     found: set[str] = set()
     for node in graph.nodes:
         if wanted[node.output] and (
             is_float(node)
             or _is_head(node)
-            or (isinstance(node.op, (Flatten, Reshape)) and node.inputs[0] in found)
+            or (isinstance(node.op, _FOLLOWS) and node.inputs[0] in found)
         ):
             found.add(node.output)
     return frozenset(found)

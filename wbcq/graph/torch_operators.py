@@ -80,6 +80,11 @@ def _is_symmetric(pads: ir.Pads) -> bool:
     return pads[0] == pads[2] and pads[1] == pads[3]
 
 
+def _is_native(pads: ir.Pads, kernel: ir.Pair) -> bool:
+    """True if torch's pools pad by themselves: both sides alike, and by half a window at most."""
+    return _is_symmetric(pads) and 2 * pads[0] <= kernel[0] and 2 * pads[1] <= kernel[1]
+
+
 def _padded(x: Tensor, pads: ir.Pads, value: float) -> Tensor:
     top, left, bottom, right = pads
     return F.pad(x, (left, right, top, bottom), value=value)
@@ -169,9 +174,7 @@ def _softmax(op: ir.Softmax, inputs: Sequence[Tensor], params: Params) -> Tensor
 @runs(ir.MaxPool2d)
 def _max_pool2d(op: ir.MaxPool2d, inputs: Sequence[Tensor], params: Params) -> Tensor:
     x, padding = inputs[0], op.pads[:2]
-    if not _is_symmetric(op.pads) or any(
-        2 * pad > kernel for pad, kernel in zip(padding, op.kernel, strict=True)
-    ):
+    if not _is_native(op.pads, op.kernel):
         x, padding = _padded(x, op.pads, float("-inf")), (0, 0)
     return F.max_pool2d(x, op.kernel, op.stride, padding, op.dilation, op.ceil_mode)
 
@@ -179,7 +182,7 @@ def _max_pool2d(op: ir.MaxPool2d, inputs: Sequence[Tensor], params: Params) -> T
 @runs(ir.AvgPool2d)
 def _avg_pool2d(op: ir.AvgPool2d, inputs: Sequence[Tensor], params: Params) -> Tensor:
     x = inputs[0]
-    if _is_symmetric(op.pads):
+    if _is_native(op.pads, op.kernel):
         y = F.avg_pool2d(
             x,
             op.kernel,

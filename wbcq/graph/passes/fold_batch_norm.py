@@ -1,4 +1,4 @@
-"""Batch normalization becomes part of the layer before it, or a layer of its own."""
+"""What is affine for each channel becomes part of the layer before it, or a layer of its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from wbcq.graph.ir import BatchNorm, Conv2d, Graph, Linear, Node
+from wbcq.graph.ir import BatchNorm, ChannelAffine, Conv2d, Graph, Linear, Node, Unary
 from wbcq.graph.passes.param_store import ParamStore
 
 __all__ = ["fold_batch_norm"]
@@ -16,39 +16,62 @@ Array = npt.NDArray[np.float64]
 
 
 def fold_batch_norm(graph: Graph) -> Graph:
-    """Removes every BatchNorm: y = x f + (b - mean f), with f = weight / sqrt(var + eps).
+    """Removes every BatchNorm and ChannelAffine, and affine functions that follow a layer.
 
-    Where x comes from a Conv2d or Linear that nothing else reads, the factor goes into that layer's
-    weights and bias. Elsewhere (x is also used by others, or comes from something else) the node
-    becomes a layer itself: a 1x1 depthwise Conv2d for N, C, H, W and a Linear with a diagonal
-    weight for N, C. Computed in float64 and rounded once to float32 (Jacob et al., "Quantization
-    and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018,
-    section 3.2).
+    Batch normalization is y = x f + (b - mean f), with f = weight / sqrt(var + eps). Where x comes
+    from a Conv2d or Linear that nothing else reads, factor and offset go into that layer's weights
+    and bias. Elsewhere (x is also used by others, or comes from something else) the node becomes a
+    layer itself: a 1x1 depthwise Conv2d for N, C, H, W and a Linear with a diagonal weight for
+    N, C. Computed in float64 and rounded once to float32 (Jacob et al., "Quantization and Training
+    of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018, section 3.2).
 
     Args:
         graph: As captured, before activations are fused.
 
     Returns:
-        An equivalent graph without BatchNorm.
+        An equivalent graph without BatchNorm and ChannelAffine.
     """
     store = ParamStore(graph)
     nodes: dict[str, Node] = {}
     for node in graph:
-        if not isinstance(node.op, BatchNorm):
+        affine = _affine(graph, node, store)
+        if affine is None:
             nodes[node.output] = node
             continue
-        factor, offset = _affine(node, node.op, store)
+        factor, offset = affine
+        rest = node.op.functions[1:] if isinstance(node.op, Unary) else ()
         layer = nodes.get(node.inputs[0])
         if layer is not None and _can_absorb(graph, layer):
             del nodes[layer.output]
-            nodes[node.output] = _absorb(layer, node.output, factor, offset, store)
+            output = layer.output if rest else node.output
+            nodes[output] = _absorb(layer, output, factor, offset, store)
+            if rest:
+                nodes[node.output] = replace(node, op=Unary(rest))
+        elif isinstance(node.op, Unary):
+            nodes[node.output] = node
         else:
             rank = len(graph.values[node.output].shape)
             nodes[node.output] = _standalone(node, rank, factor, offset, store)
     return graph.with_nodes(tuple(nodes.values()), params=store.params)
 
 
-def _affine(node: Node, op: BatchNorm, store: ParamStore) -> tuple[Array, Array]:
+def _affine(graph: Graph, node: Node, store: ParamStore) -> tuple[Array, Array] | None:
+    """Factor and offset of each channel, [C] each; None for anything else."""
+    if isinstance(node.op, BatchNorm):
+        return _batch_norm(node, node.op, store)
+    if isinstance(node.op, ChannelAffine):
+        weight, bias = store.get(node, "weight"), store.get(node, "bias")
+        assert weight is not None
+        assert bias is not None
+        return weight, bias
+    if isinstance(node.op, Unary) and node.op.functions[0].name == "affine":
+        scale, shift = node.op.functions[0].parameters
+        channels = graph.values[node.output].shape[1] or 1
+        return np.full(channels, scale), np.full(channels, shift)
+    return None
+
+
+def _batch_norm(node: Node, op: BatchNorm, store: ParamStore) -> tuple[Array, Array]:
     mean, variance = store.get(node, "running_mean"), store.get(node, "running_var")
     weight, bias = store.get(node, "weight"), store.get(node, "bias")
     if mean is None or variance is None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from wbcq.graph.ir import Graph
 from wbcq.graph.passes.cleanup import remove_dead_nodes, remove_identities
+from wbcq.graph.passes.distribute import distribute_over_concat
 from wbcq.graph.passes.fold_batch_norm import fold_batch_norm
+from wbcq.graph.passes.fold_pads import fold_pads
 from wbcq.graph.passes.fuse import fuse_activations, fuse_residuals
+from wbcq.graph.passes.simplify_functions import simplify_functions
+from wbcq.graph.passes.slices import dissolve_channel_operators
 
 __all__ = ["prepare_for_quantization"]
 
@@ -13,8 +17,9 @@ __all__ = ["prepare_for_quantization"]
 def prepare_for_quantization(graph: Graph) -> Graph:
     """Brings a captured graph into the form in which it is calibrated, simulated and executed.
 
-    Dead nodes and identities go, batch normalization is folded, activations and residual sums are
-    fused. What is left is one node per rounding of the integer program.
+    Dead nodes and identities go, batch normalization is folded, activations, residual sums and
+    padding are fused, and operators that only choose or order channels dissolve. What is left is
+    one node per rounding of the integer program.
 
     Args:
         graph: From :func:`wbcq.graph.capture.capture`.
@@ -33,5 +38,7 @@ def prepare_for_quantization(graph: Graph) -> Graph:
         [('0', 0.0)]
     """
     graph = remove_identities(remove_dead_nodes(graph))
-    graph = fold_batch_norm(graph)
-    return fuse_residuals(fuse_activations(graph))
+    graph = fold_batch_norm(simplify_functions(graph))
+    graph = fuse_activations(distribute_over_concat(graph))
+    graph = fuse_residuals(fold_pads(graph))
+    return remove_dead_nodes(dissolve_channel_operators(graph))

@@ -14,7 +14,7 @@ def _dropout(call: AtenCall) -> Result:
             "dropout is active in evaluation mode. Remedy: use nn.Dropout, or pass "
             "training=self.training to the functional form"
         )
-    return Same("input", never_copies=True)
+    return Same("input" if "input" in call.arguments else "self", never_copies=True)
 
 
 @translates(
