@@ -241,10 +241,12 @@ class _Dissolver:
         whole = parts[0]
         if len(parts) == 1 and whole.stop - whole.start == self._width(whole.source):
             return whole.source
-        # Its own name may be that of the value whose channels are in another order.
-        taken = any(made.output == value for made in self._nodes)
-        output = self._new_value(value, value, len(channels)) if taken else value
-        name = self._unique_name(node.name) if taken else node.name
+        # Its own names may be those of the node or value whose channels are in another order.
+        output, name = value, node.name
+        if any(made.output == value for made in self._nodes):
+            output = self._new_value(value, value, len(channels))
+        if any(made.name == name for made in self._nodes):
+            name = self._unique_name(name)
         made = Node(name, Concat(), (), output, {}, node.source)
         if len(parts) > 1 and len(parts) > max(_MAX_PARTS, len(channels) // 16):
             self._append_permutation(made, channels)

@@ -84,6 +84,14 @@ def _chunk(call: AtenCall) -> Result:
     return _pieces(call, -(-total // int(call.arguments["chunks"])))
 
 
+@translates("aten.tensor_split.sections")
+def _tensor_split(call: AtenCall) -> Result:
+    shape = call.tensor("self", ranks=None).shape
+    total = shape[call.axis(call.arguments["dim"], len(shape))] or 0
+    size, larger = divmod(total, int(call.arguments["sections"]))
+    return _bounds(call, [size + (i < larger) for i in range(int(call.arguments["sections"]))])
+
+
 @translates("aten.split.Tensor")
 def _split(call: AtenCall) -> Result:
     return _pieces(call, int(call.arguments["split_size"]))

@@ -25,7 +25,8 @@ CASES: list[tuple[Callable[[Any, Tensor], Tensor], list[str]]] = [
         ["Pad", "MaxPool2d", "Conv2d"],
     ),
     (lambda net, x: F.avg_pool2d(padded(x), 3, 2), ["AvgPool2d"]),
-    (lambda net, x: F.avg_pool2d(padded(x), 3, 2, 1), ["AvgPool2d"]),
+    (lambda net, x: F.avg_pool2d(padded(x), 4, 2, 1), ["AvgPool2d"]),
+    (lambda net, x: F.avg_pool2d(padded(x), 3, 2, 1), ["Pad", "AvgPool2d"]),
     (
         lambda net, x: F.avg_pool2d(padded(x), 3, 2, 1, count_include_pad=False),
         ["Pad", "AvgPool2d"],

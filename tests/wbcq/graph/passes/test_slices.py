@@ -265,7 +265,13 @@ def test_rows_of_channels() -> None:
         b=nn.Linear(7, 2),
     )
     _, prepared = check(model, (5,))
-    assert slices_of(prepared, "b") == [("a", 0, 4), ("x", 0, 3)]
+    assert slices_of(prepared, "b") == [("a", 0, 4), (prepared.inputs[0], 0, 3)]
+
+
+def test_names_are_unique_where_a_reordered_value_is_also_read_in_order() -> None:
+    model = Wraps(lambda net, x: (y := F.max_pool2d(x.flip(1), 2), net.a(y) + y)[1], a=conv(4, 4))
+    _, prepared = check(model, (4, 6, 6))
+    assert "ChannelShuffle" not in {type(node.op).__name__ for node in prepared}
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 4), (12,)])
