@@ -18,6 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+# One process of each suite for each core; their libraries' own threads would only be in the way.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 JOBS = os.environ.get("WBCQ_TEST_JOBS", str(os.cpu_count() or 1))
 
 AARCH64_CPUS = {
@@ -68,9 +70,9 @@ def build(preset: str) -> None:
 
 @functools.cache
 def corpus() -> Path:
-    """Drawn programs and a whole ResNet-18 with the exact executor's results, made once a run."""
+    """Drawn programs and the zoo's networks with the exact executor's results, made once a run."""
     path = ROOT / "build" / "corpus.bin"
-    run(sys.executable, "tests/wbcq/engine/corpus.py", str(path))
+    run(sys.executable, "tests/wbcq/engine/corpus.py", str(path), env=ONE_THREAD)
     return path
 
 
@@ -92,6 +94,7 @@ def python() -> None:
     """Python tests against the installed package."""
     build_dir = ROOT / "build" / "release"
     env = {"WBCQ_BUILD_DIR": str(build_dir)} if build_dir.exists() else {}
+    env.update(ONE_THREAD)
     run(sys.executable, "-m", "pytest", "-n", JOBS, "--dist", "loadgroup", "tests/wbcq", env=env)
 
 

@@ -11,7 +11,7 @@ import argparse
 import struct
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -88,21 +88,38 @@ def write_drawn(file: BinaryIO, kind: str, count: int) -> None:
     draw()
 
 
-def networks(size: int) -> Iterator[tuple[str, Program, list[np.ndarray[Any, Any]]]]:
-    """Whole networks with random weights, quantized, and pictures for them."""
+# Name of a network and how many pictures it gets.
+NETWORKS = {
+    "resnet18": 3,
+    "resnet50": 1,
+    "shufflenet_v2_x0_5": 3,
+    "shufflenet_v2_x1_0": 3,
+    "mobilenet_v2": 3,
+    "mobilenet_v3_small": 3,
+    "mobilenet_v3_large": 1,
+    "regnet_x_400mf": 3,
+    "mm_mimo3": 1,
+    "yolov3_tiny": 1,
+    "yolov3": 1,
+}
+
+
+def write_network(file: BinaryIO, name: str, pictures: int, size: int) -> None:
+    """Appends a whole network with random weights and settled BatchNorm statistics."""
     import torch
 
     import wbcq
     from wbcq.models import create
 
-    for name in ("resnet18",):
-        torch.manual_seed(0)
-        model = create(name, num_classes=5)
-        pictures = torch.rand(BATCH, 3, size, size)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            quantized = wbcq.quantize(model, [pictures], progress=False)
-        yield name, quantized.program, [pictures[:3].numpy()]
+    torch.manual_seed(0)
+    model = create(name, num_classes=5).train()
+    inputs = [torch.rand(4, 3, size, size) for _ in range(4 if name == "mm_mimo3" else 1)]
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for _ in range(2):
+            model(*inputs)
+        quantized = wbcq.quantize(model.eval(), [inputs], progress=False)
+    write_case(file, name, quantized.program, [x[:pictures].numpy() for x in inputs])
 
 
 def main() -> int:
@@ -115,8 +132,8 @@ def main() -> int:
     partial = arguments.path.with_suffix(".partial")
     with partial.open("wb") as file:
         file.write(MAGIC)
-        for name, program, inputs in networks(arguments.size):
-            write_case(file, name, program, inputs)
+        for name, pictures in NETWORKS.items():
+            write_network(file, name, pictures, arguments.size)
         for kind, (_, share) in KINDS.items():
             write_drawn(file, kind, max(1, round(arguments.cases * share)))
     partial.replace(arguments.path)
