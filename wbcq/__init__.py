@@ -17,23 +17,27 @@ if TYPE_CHECKING:
     from wbcq.errors import (
         CalibrationError,
         CaptureError,
+        FloatFallbackWarning,
         ModelFileError,
         UnsupportedOperatorError,
         WbcqError,
     )
     from wbcq.quant.api import quantize
     from wbcq.quant.config import QuantConfig
+    from wbcq.quant.float_model import compile_float
     from wbcq.version import __version__
 
 __all__ = [
     "CalibrationError",
     "CaptureError",
+    "FloatFallbackWarning",
     "ModelFileError",
     "QuantConfig",
     "QuantizedModel",
     "UnsupportedOperatorError",
     "WbcqError",
     "__version__",
+    "compile_float",
     "load",
     "quantize",
 ]
@@ -41,12 +45,14 @@ __all__ = [
 _HOMES = {
     "CalibrationError": "wbcq.errors",
     "CaptureError": "wbcq.errors",
+    "FloatFallbackWarning": "wbcq.errors",
     "ModelFileError": "wbcq.errors",
     "QuantConfig": "wbcq.quant.config",
     "QuantizedModel": "wbcq.engine.model",
     "UnsupportedOperatorError": "wbcq.errors",
     "WbcqError": "wbcq.errors",
     "__version__": "wbcq.version",
+    "compile_float": "wbcq.quant.float_model",
     "load": "wbcq.engine.model",
     "quantize": "wbcq.quant.api",
 }

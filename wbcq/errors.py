@@ -1,10 +1,11 @@
-"""Errors that wbcq raises. Each message names the object, the value and the remedy."""
+"""Errors and warnings of wbcq. Each message names the object, the value and the remedy."""
 
 from __future__ import annotations
 
 __all__ = [
     "CalibrationError",
     "CaptureError",
+    "FloatFallbackWarning",
     "ModelFileError",
     "UnsupportedOperatorError",
     "WbcqError",
@@ -29,3 +30,7 @@ class CalibrationError(WbcqError, ValueError):
 
 class ModelFileError(WbcqError):
     """A model file is damaged, of another version, or not a model file."""
+
+
+class FloatFallbackWarning(UserWarning):
+    """Operators of a quantized model run in float32; lists them and says why."""

@@ -332,9 +332,10 @@ def test_float_layers_that_do_not_exist():
 @pytest.mark.parametrize("name", ["block1.conv1", "Block", "*.conv1"])
 def test_float_layers_stay_float_and_are_listed(name):
     model, x = make(), pictures()
-    quantized = wbcq.quantize(model, [x], config=QuantConfig(float_layers=(name,)))
-    listed = quantized.metadata["float_operators"]
-    assert {"name": "block1.conv1", "operator": "Conv2d", "reason": "float_layers"} in listed
+    with pytest.warns(wbcq.FloatFallbackWarning, match=r"block1\.conv1 \(Conv2d\): asked for in"):
+        quantized = wbcq.quantize(model, [x], config=QuantConfig(float_layers=(name,)))
+    listed = {layer.name: layer.reason for layer in quantized.float_operators}
+    assert listed["block1.conv1"] == "asked for in float_layers"
     convs = {op.name: op for op in quantized.program.ops if type(op).__name__ == "Conv2d"}
     assert convs["block1.conv1"].weight.dtype == np.float32
     (expected,) = ExactExecutor(quantized.program).run(x.numpy())

@@ -174,6 +174,29 @@ class TestModelFiles:
         shown = capsys.readouterr().out
         assert '["red", "other"]' in shown
         assert "conv2d" in shown
+        assert "although the network is INT8" not in shown
+
+    def test_info_lists_float_islands(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        torch = pytest.importorskip("torch")
+        import wbcq
+
+        net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Softmax(dim=1))
+        with pytest.warns(wbcq.FloatFallbackWarning):
+            model = wbcq.quantize(net, [torch.rand(8, 3, 16, 16)], progress=False)
+        path = tmp_path / "islands.wbcq"
+        model.save(path)
+        assert run(["info", str(path)]) == 0
+        shown = capsys.readouterr().out
+        assert "float32 although the network is INT8, 1 of its operators:" in shown
+        assert shown.endswith("  1 (Softmax): has no integer form\n")
+        assert "float_operators:" not in shown
+        assert run(["info", str(path), "--json"]) == 0
+        record = json.loads(capsys.readouterr().out)
+        assert record["float_operators"][0]["reason"] == "has no integer form"
+        assert run(["bench", str(path), "--repeats", "3"]) == 0
+        assert "float32 although the network is INT8" in capsys.readouterr().out
 
     def test_info_as_json(self, model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert run(["info", str(model_file), "--json"]) == 0

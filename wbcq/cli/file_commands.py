@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
+from wbcq.engine.islands import describe_islands
 from wbcq.errors import WbcqError
 
 if TYPE_CHECKING:
@@ -63,11 +64,17 @@ def info(
     if as_json:
         print(json.dumps(record, indent=2))
         return
+    islands = model.float_operators
     for key, value in record.items():
+        if key == "float_operators" and islands:
+            continue  # told below
         shown = value if isinstance(value, str) else json.dumps(value)
         print(f"{key + ':':<14} {shown}")
     print()
     print(model.summary())
+    if islands:
+        print(f"\nfloat32 although the network is INT8, {len(islands)} of its operators:")
+        print(describe_islands(islands, most=len(islands)))
 
 
 def run(

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from wbcq import _core
 from wbcq.engine.exact import ExactExecutor
+from wbcq.engine.islands import FloatOperator, islands_from_metadata
 from wbcq.engine.profile import Profile
 from wbcq.engine.program import Program
 from wbcq.engine.program_file import read_program, write_model_bytes
@@ -30,7 +31,10 @@ _sessions_of_parent: list[_core.Session] = []
 
 
 class QuantizedModel:
-    """An integer network, ready to run; :func:`load` and :func:`wbcq.quantize` make it.
+    """A network ready to run; :func:`load` and :func:`wbcq.quantize` make it.
+
+    It computes in integers, apart from the operators that :attr:`float_operators` lists; one that
+    :func:`wbcq.compile_float` made computes in float32.
 
     Several Python threads may call one model at once: each call borrows a session with memory and
     worker threads of its own. Copies and pickles carry the file's bytes.
@@ -111,8 +115,9 @@ class QuantizedModel:
         with self._session() as session:
             records = session.profile(arrays, repeats)
             threads = session.threads
+        batch = arrays[0].shape[0]
         return Profile.from_records(
-            records, batch=arrays[0].shape[0], repeats=repeats, threads=threads, isa=self.isa
+            records, self.program, batch=batch, repeats=repeats, threads=threads, isa=self.isa
         )
 
     # What it is.
@@ -140,6 +145,11 @@ class QuantizedModel:
         metadata: dict[str, Any] = json.loads(self._model.metadata)
         return metadata
 
+    @property
+    def float_operators(self) -> tuple[FloatOperator, ...]:
+        """Operators of the network that are float32 although the network is INT8, and why."""
+        return islands_from_metadata(self.metadata)
+
     @cached_property
     def program(self) -> Program:
         """The integer program; its arrays are read-only."""
@@ -166,7 +176,10 @@ class QuantizedModel:
         return len(self._data)
 
     def summary(self) -> str:
-        """A table of the layers: kind, shapes, parameters, MACs of one picture, bytes."""
+        """A table of the layers: kind, dtype, shapes, parameters, MACs of one picture, bytes.
+
+        Where operators are float32 although the network is INT8, it says why.
+        """
         return summary_table(self.program)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -184,7 +197,8 @@ class QuantizedModel:
     def __repr__(self) -> str:
         name = self.metadata.get("model") or "model"
         return (
-            f"<QuantizedModel {name}: {self.file_size:,} bytes, {self.isa}, {self.threads} threads>"
+            f"<QuantizedModel {name}: {self.metadata.get('precision', 'int8')}, "
+            f"{self.file_size:,} bytes, {self.isa}, {self.threads} threads>"
         )
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from wbcq.engine.islands import islands_from_metadata
 from wbcq.engine.program import Conv2d, Op, Program, Tensor, op_inputs, op_kind
 from wbcq.report.tables import Column, Table
 
-__all__ = ["LayerSummary", "summarize", "summary_table"]
+__all__ = ["LayerSummary", "op_dtype", "summarize", "summary_table", "why_float"]
+
+_DTYPES = {"u8": "int8", "f32": "float32"}
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,8 @@ class LayerSummary:
         parameters: Number of weights and biases.
         macs: Multiplications of one picture, those with padding included.
         bytes: Size of weights, biases, scales and tables in the file.
+        dtype: What it computes in, see :func:`op_dtype`.
+        why_float: Why it computes in float32 although the network is INT8, or empty.
     """
 
     name: str
@@ -31,11 +36,36 @@ class LayerSummary:
     parameters: int = 0
     macs: int = 0
     bytes: int = 0
+    dtype: str = ""
+    why_float: str = ""
+
+
+def op_dtype(op: Op, tensors: dict[str, Tensor]) -> str:
+    """``"int8"`` or ``"float32"``; ``"int8>float32"`` and ``"float32>int8"`` for what converts.
+
+    Beside Quantize and Dequantize that is a head: a convolution whose accumulators become float.
+    """
+    x, y = (_DTYPES[tensors[name].dtype] for name in (op_inputs(op)[0], op.y))
+    return x if x == y else f"{x}>{y}"
+
+
+def why_float(program: Program) -> dict[str, str]:
+    """Name of an operator to the reason why it computes in float32 in a network that is INT8."""
+    islands = islands_from_metadata(program.metadata)
+    return {name: island.reason for island in islands for name in island.ops}
 
 
 def summarize(program: Program) -> tuple[LayerSummary, ...]:
     """Describes every operator of a program, in execution order."""
-    return tuple(_summary(op, program.tensors) for op in program.ops)
+    reasons = why_float(program)
+    return tuple(
+        replace(
+            _summary(op, program.tensors),
+            dtype=op_dtype(op, program.tensors),
+            why_float=reasons.get(op.name, ""),
+        )
+        for op in program.ops
+    )
 
 
 def _summary(op: Op, tensors: dict[str, Tensor]) -> LayerSummary:
@@ -62,37 +92,47 @@ def _summary(op: Op, tensors: dict[str, Tensor]) -> LayerSummary:
 
 
 def summary_table(program: Program) -> str:
-    """An aligned table of :func:`summarize` with a line of totals."""
+    """An aligned table of :func:`summarize` with a line of totals.
+
+    It has a column that says why operators are float if any is although the network is INT8.
+    """
     layers = summarize(program)
+    explains = any(layer.why_float for layer in layers)
     table = Table(
         [
             Column("layer"),
             Column("kind"),
+            Column("dtype"),
             Column("input"),
             Column("output"),
             Column("params", ",d"),
             Column("MACs", ",d"),
             Column("bytes", ",d"),
+            *([Column("why float32")] if explains else []),
         ]
     )
     for layer in layers:
         table.add(
             layer.name,
             layer.kind,
+            layer.dtype,
             _shape(layer.input_shape),
             _shape(layer.output_shape),
             layer.parameters,
             layer.macs,
             layer.bytes,
+            *([layer.why_float] if explains else []),
         )
     table.add(
         "total",
         None,
         None,
         None,
+        None,
         sum(layer.parameters for layer in layers),
         sum(layer.macs for layer in layers),
         sum(layer.bytes for layer in layers),
+        *([None] if explains else []),
     )
     return table.to_markdown()
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
+from wbcq.engine.islands import FloatOperator, describe_islands, islands_from_metadata
 from wbcq.engine.model import QuantizedModel
 from wbcq.engine.program_file import program_bytes
+from wbcq.errors import FloatFallbackWarning
 from wbcq.graph.capture import capture
 from wbcq.graph.ir import Graph
 from wbcq.graph.passes.pipeline import prepare_for_quantization
@@ -20,6 +23,7 @@ from wbcq.quant.calibration_data import CalibrationData
 from wbcq.quant.config import QuantConfig, match_layers
 from wbcq.quant.lower import lower
 from wbcq.quant.qparams import QuantizedGraph
+from wbcq.quant.source_model import check_float32
 from wbcq.quant.weights import weight_qparams
 from wbcq.version import __version__
 
@@ -57,6 +61,11 @@ def quantize(
         CaptureError: The model cannot be traced.
         ValueError: The model is not float32, or ``config`` names a layer that does not exist.
 
+    Warns:
+        FloatFallbackWarning: Operators run in float32, because ``config`` asks for it or because
+            they have no integer form; once, listing layer, operator and reason.
+            :meth:`QuantizedModel.profile` tells what they cost.
+
     Example:
         >>> import torch, wbcq
         >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU())
@@ -65,14 +74,16 @@ def quantize(
         torch.Size([2, 8, 14, 14])
     """
     config = QuantConfig() if config is None else config
-    _check_float32(model)
+    check_float32(model)
     with _seeded(config.seed):
         data = CalibrationData(calib_loader, model)
         graph = prepare_for_quantization(capture(model, data.first))
         float_nodes = _float_nodes(graph, model, config)
         result = calibrate(graph, data, config, float_nodes, progress=progress)
     quantized = quantize_graph(graph, result, config, float_nodes, model=type(model).__name__)
-    return QuantizedModel(program_bytes(lower(quantized)))
+    program = lower(quantized)
+    _warn_of_islands(islands_from_metadata(program.metadata), type(model).__name__)
+    return QuantizedModel(program_bytes(program))
 
 
 def quantize_graph(
@@ -113,15 +124,16 @@ def quantize_graph(
     return QuantizedGraph(graph, dict(calibration.activations), weights, metadata, float_nodes)
 
 
-def _check_float32(model: nn.Module) -> None:
-    if not isinstance(model, nn.Module):
-        raise ValueError(f"model is a {type(model).__name__}, must be a torch.nn.Module")
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if tensor.is_floating_point() and tensor.dtype != torch.float32:
-            raise ValueError(
-                f"{name!r} of the model is {str(tensor.dtype).removeprefix('torch.')}, must be "
-                "float32. Remedy: quantize copy.deepcopy(model).float()"
-            )
+def _warn_of_islands(islands: tuple[FloatOperator, ...], model: str) -> None:
+    if not islands:
+        return
+    count = f"{len(islands)} operator{'s' if len(islands) > 1 else ''}"
+    warnings.warn(
+        f"{count} of {model} run{'' if len(islands) > 1 else 's'} in float32 although the network "
+        f"is INT8:\n{describe_islands(islands)}\nprofile() shows their share of the time",
+        FloatFallbackWarning,
+        stacklevel=3,
+    )
 
 
 def _float_nodes(graph: Graph, model: nn.Module, config: QuantConfig) -> frozenset[str]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wbcq.engine import program as prog
+from wbcq.engine.islands import FloatOperator, islands_to_metadata
 from wbcq.engine.validate import validate_program
 from wbcq.errors import UnsupportedOperatorError
 from wbcq.graph import ir
@@ -56,8 +57,9 @@ def lower(quantized: QuantizedGraph) -> prog.Program:
     Returns:
         A valid program: inputs quantized, one operator per node, heads in float, quantized outputs
         dequantized, conversions between integers and float once for each value. Flatten and Slice
-        cost nothing, nor does a Concat of values that only it reads. Where nodes compute in float,
-        ``metadata["float_operators"]`` lists their names, operators and the reasons.
+        cost nothing, nor does a Concat of values that only it reads. Where nodes compute in float
+        although values are quantized, ``metadata["float_operators"]`` lists them and says why
+        (:mod:`wbcq.engine.islands`).
 
     Raises:
         UnsupportedOperatorError: A layer cannot run in the engine; names it and says why.
@@ -76,6 +78,7 @@ def lower(quantized: QuantizedGraph) -> prog.Program:
     """
     context, graph = Lowering(quantized), quantized.graph
     inputs = tuple(_input(context, name) for name in graph.inputs)
+    islands = []
     for node in graph:
         lowering = _LOWERINGS.get(type(node.op))
         if lowering is None:
@@ -83,14 +86,15 @@ def lower(quantized: QuantizedGraph) -> prog.Program:
                 f"{describe(node)} has no form in the engine. Remedy: lower a graph that went "
                 "through prepare_for_quantization"
             )
+        first = len(context.ops)
         lowering(context, node, node.op)
+        islands += _islands(context, node, context.ops[first:])
     outputs: list[prog.Io] = []
     for name in graph.outputs:
         outputs.append(_output(context, name, {io.tensor for io in outputs}))
     metadata = dict(quantized.metadata)
-    floats = _float_operators(context)
-    if floats:
-        metadata["float_operators"] = floats
+    if quantized.activations:
+        metadata.update(islands_to_metadata(islands))
     program = prog.Program(context.tensors, tuple(context.ops), inputs, tuple(outputs), metadata)
     validate_program(program)
     return program
@@ -128,12 +132,14 @@ def _io_shape(context: Lowering, value: str) -> tuple[int, ...]:
     return (prog.BATCH, *sizes(context.graph.values[value]))
 
 
-def _float_operators(context: Lowering) -> list[dict[str, str]]:
-    """The nodes that compute in float, except those that compute nothing."""
-    found = []
-    for node in context.graph:
-        reason = context.float_reason(node)
-        if reason is not None and not isinstance(node.op, (ir.Flatten, ir.Reshape, ir.Slice)):
-            operator = type(node.op).__name__
-            found.append({"name": node.name, "operator": operator, "reason": reason})
-    return found
+def _islands(context: Lowering, node: ir.Node, ops: list[prog.Op]) -> list[FloatOperator]:
+    """The node, if any operator that it became computes in float32; conversions do not count."""
+    reason = context.float_reason(node)
+    names = tuple(
+        op.name
+        for op in ops
+        if prog.op_is_float(op, context.tensors) and not isinstance(op, prog.Quantize)
+    )
+    if reason is None or not names:
+        return []
+    return [FloatOperator(node.name, type(node.op).__name__, reason, names)]

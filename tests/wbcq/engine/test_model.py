@@ -264,22 +264,24 @@ def test_summary(model):
     lines = model.summary().splitlines()
     assert len({len(line) for line in lines}) == 1, "columns are aligned"
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    assert cells[0] == ["layer", "kind", "input", "output", "params", "MACs", "bytes"]
+    assert cells[0] == ["layer", "kind", "dtype", "input", "output", "params", "MACs", "bytes"]
     rows = {row[0]: row[1:] for row in cells[2:]}
     macs = 8 * 8 * 16 * 3 * 9
-    conv = ["conv2d", "3x8x8", "16x8x8", "448", f"{macs:,}"]
-    assert rows["0"][:5] == conv
-    assert int(rows["0"][5]) == 432 + 16 * 4 + 16 * 4
+    conv = ["conv2d", "int8", "3x8x8", "16x8x8", "448", f"{macs:,}"]
+    assert rows["0"][:6] == conv
+    assert rows["5"][1] == "int8>float32", "the head"
+    assert int(rows["0"][6]) == 432 + 16 * 4 + 16 * 4
     total = macs + 4 * 4 * 8 * 16 + 5 * 128
     assert rows["total"] == [
         "",
         "",
         "",
+        "",
         f"{model.num_parameters:,}",
         f"{total:,}",
-        rows["total"][5],
+        rows["total"][6],
     ]
-    assert int(rows["total"][5].replace(",", "")) < model.file_size
+    assert int(rows["total"][6].replace(",", "")) < model.file_size
 
 
 def test_profile(model):
@@ -305,6 +307,10 @@ def test_profile(model):
     text = str(profile)
     assert all(row.name in text and row.kernel in text for row in profile.rows)
     assert "100.0%" in text
+    assert [row.dtype for row in profile.rows] == ["float32>int8", *["int8"] * 3, "int8>float32"]
+    assert not any(row.why_float for row in profile.rows)
+    assert values["island_share"] == 0
+    assert "although" not in text
 
 
 @pytest.mark.parametrize("repeats", [0, -1, 1.5, True])

@@ -15,6 +15,7 @@ from wbcq.engine import program as prog
 from wbcq.engine.exact import ExactExecutor
 from wbcq.engine.model import QuantizedModel
 from wbcq.engine.program_file import program_bytes
+from wbcq.errors import FloatFallbackWarning
 from wbcq.graph import ir
 from wbcq.graph.analysis import quantized_values, shared_qparams_groups
 from wbcq.graph.capture import capture
@@ -254,7 +255,8 @@ def test_resnet_with_float_layers() -> None:
     torch.manual_seed(0)
     model, x = models.create("resnet18", num_classes=10).eval(), torch.randn(2, 3, 64, 64)
     config = QuantConfig(float_layers=("conv1", "layer4*"), activation_observer="minmax")
-    quantized = quantize(model, [x], config=config, progress=False)
+    with pytest.warns(FloatFallbackWarning, match="operators of ResNet run in float32"):
+        quantized = quantize(model, [x], config=config, progress=False)
     floats = {item["name"] for item in quantized.metadata["float_operators"]}
     graph = prepare_for_quantization(capture(model, x))
     assert floats == {n.name for n in graph if n.name.startswith(("conv1", "layer4"))}
@@ -267,7 +269,8 @@ def test_resnet_with_float_layers() -> None:
 def test_float_layers_by_type() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.Conv2d(4, 5, 1))
     config = QuantConfig(float_layers=("MaxPool2d",))
-    quantized = quantize(model, [torch.randn(4, 3, 8, 8)], config=config, progress=False)
+    with pytest.warns(FloatFallbackWarning):
+        quantized = quantize(model, [torch.randn(4, 3, 8, 8)], config=config, progress=False)
     assert [
         (item["operator"], item["reason"]) for item in quantized.metadata["float_operators"]
-    ] == [("MaxPool2d", "float_layers")]
+    ] == [("MaxPool2d", "asked for in float_layers")]

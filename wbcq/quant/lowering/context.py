@@ -57,16 +57,20 @@ class Lowering:
     def float_reason(self, node: ir.Node) -> str | None:
         """Why a node computes in float32; None if it computes in integers."""
         if node.name in self.quantized.float_nodes:
-            return "float_layers"
+            return "asked for in float_layers"
         if is_float_node(node):
-            return "no integer form"
+            return "has no integer form"
         if isinstance(node.op, (ir.Conv2d, ir.Linear)):
             if node.params["weight"] not in self.quantized.weights:
-                return "float weights"
+                return "its weight has no scale"
             plain = node.op.activation.is_identity and not node.op.functions
             if plain and ir.residual(node) is None:
                 return None
-        return None if node.output in self.quantized.activations else "float result"
+        if node.output in self.quantized.activations:
+            return None
+        if all(value not in self.quantized.activations for value in node.inputs):
+            return "its input and what reads it are float32"
+        return "its result has no scale"
 
     def dtype(self, node: ir.Node) -> Dtype:
         """What a node computes in."""
