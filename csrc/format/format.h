@@ -9,7 +9,7 @@ namespace wbcq::format {
 
 inline constexpr unsigned char kMagic[8] = {'W', 'B', 'C', 'Q', 0x0D, 0x0A, 0x1A, 0x0A};
 inline constexpr uint16_t kMajor = 1;
-inline constexpr uint16_t kMinor = 1;
+inline constexpr uint16_t kMinor = 2;
 inline constexpr uint32_t kAlignment = 64;
 inline constexpr uint32_t kNone = 0xFFFFFFFFu;  // an absent operand or string
 
@@ -142,9 +142,11 @@ enum Attr {
 // clang-format on
 }  // namespace conv2d
 // attrs of kMaxPool2d and kAvgPool2d. The output tensor gives the output's size; a window that
-// leaves the padded picture (ceil mode) is clipped. kAvgPool2d has dilation 1, its kDivisor is
-// 0 for the window's own count, and it may have a table. kMaxPool2d has kCountIncludePad 0,
-// kDivisor 0 and, whatever its dtype, kLo 0 and kHi 255.
+// leaves the padded picture (ceil mode) is clipped. Since 1.2 kernels and strides may all be 0:
+// then the pool is adaptive, window o of O along an axis of I pixels is [floor(o I / O), ceil((o +
+// 1) I / O)), and all padding, kCountIncludePad and kDivisor are 0. kAvgPool2d has dilation 1, its
+// kDivisor is 0 for the window's own count, and it may have a table. kMaxPool2d has
+// kCountIncludePad 0, kDivisor 0 and, whatever its dtype, kLo 0 and kHi 255.
 namespace pool2d {
 // clang-format off
 enum Attr {

@@ -32,6 +32,12 @@ constexpr AttrRule kKernelAndStride[] = {
     {"stride_h", 1, kMaxKernel},
     {"stride_w", 1, kMaxKernel},
 };
+constexpr AttrRule kPoolWindow[] = {
+    {"kernel_h", 0, kMaxKernel},  // 0: adaptive
+    {"kernel_w", 0, kMaxKernel},
+    {"stride_h", 0, kMaxKernel},
+    {"stride_w", 0, kMaxKernel},
+};
 constexpr AttrRule kDilation[] = {{"dilation_h", 1, kMaxKernel}, {"dilation_w", 1, kMaxKernel}};
 constexpr AttrRule kNoDilation[] = {{"dilation_h", 1, 1}, {"dilation_w", 1, 1}};
 constexpr AttrRule kGroups[] = {{"groups", 1, kMaxDim}};
@@ -50,10 +56,9 @@ constexpr auto kConv2dU8 =
     join(kKernelAndStride, kPads, kDilation, kGroups, kClampU8, kHasResidual, kPre);
 constexpr auto kConv2dF32 =
     join(kKernelAndStride, kPads, kDilation, kGroups, kClampF32, kHasResidual, kNoPre);
-constexpr auto kMaxPool2d = join(kKernelAndStride, kPads, kDilation, kNoDivisor, kNoClamp, kNoPre);
-constexpr auto kAvgPool2dU8 = join(kKernelAndStride, kPads, kNoDilation, kDivisor, kClampU8, kPre);
-constexpr auto kAvgPool2dF32 =
-    join(kKernelAndStride, kPads, kNoDilation, kDivisor, kClampF32, kNoPre);
+constexpr auto kMaxPool2d = join(kPoolWindow, kPads, kDilation, kNoDivisor, kNoClamp, kNoPre);
+constexpr auto kAvgPool2dU8 = join(kPoolWindow, kPads, kNoDilation, kDivisor, kClampU8, kPre);
+constexpr auto kAvgPool2dF32 = join(kPoolWindow, kPads, kNoDilation, kDivisor, kClampF32, kNoPre);
 constexpr auto kAddU8 = join(kClampU8, kPre, kSubtract);
 constexpr auto kAddF32 = join(kClampF32, kNoPre, kSubtract);
 constexpr auto kMulU8 = join(kClampU8, kPre);

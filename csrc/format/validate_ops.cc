@@ -1,5 +1,7 @@
+#include <algorithm>
 #include <cmath>
 
+#include "format/limits.h"
 #include "format/validate.h"
 
 namespace wbcq::format {
@@ -39,13 +41,39 @@ Status check_pool_axis(const Axis& axis, const std::string& label, std::string_v
   return Status();
 }
 
+// An adaptive pool has no geometry of its own. Its windows have at most in / out + 2 pixels.
+Status check_adaptive_pool(const ModelFile& file, const OpRecord& op, const std::string& label) {
+  const int32_t* attrs = op.attrs;
+  if (std::any_of(attrs, attrs + pool2d::kDilationH, [](int32_t value) { return value != 0; }) ||
+      attrs[pool2d::kDilationH] != 1 || attrs[pool2d::kDilationW] != 1 ||
+      attrs[pool2d::kCountIncludePad] != 0 || attrs[pool2d::kDivisor] != 0) {
+    return invalid_file(label,
+                        ": an adaptive pool (a kernel or stride is 0) has kernel, stride, "
+                        "padding and divisor 0 and dilation 1");
+  }
+  for (int i = 0; i < 2; ++i) {
+    const Axis axis = window_axis(file, op, i);
+    if (axis.in / axis.out + 2 > kMaxKernel) {
+      return invalid_file(label, ": adaptive windows of ", axis.in, " / ", axis.out,
+                          " pixels, must be below ", kMaxKernel - 1);
+    }
+  }
+  return Status();
+}
+
+Status check_pool_windows(const ModelFile& file, const OpRecord& op, const std::string& label) {
+  const int32_t* window = op.attrs + pool2d::kKernelH;
+  if (std::find(window, window + 4, 0) != window + 4) return check_adaptive_pool(file, op, label);
+  WBCQ_RETURN_IF_ERROR(check_pool_axis(window_axis(file, op, 0), label, "height"));
+  return check_pool_axis(window_axis(file, op, 1), label, "width");
+}
+
 Status check_pool2d(const ModelFile& file, const OpRecord& op, const std::string& label) {
   const uint32_t x = file.op_inputs(op)[0];
   const uint32_t y = file.op_outputs(op)[0];
   WBCQ_RETURN_IF_ERROR(check_same_dtype(file, label, x, y));
   WBCQ_RETURN_IF_ERROR(check_same_channels(file, label, x, y));
-  WBCQ_RETURN_IF_ERROR(check_pool_axis(window_axis(file, op, 0), label, "height"));
-  WBCQ_RETURN_IF_ERROR(check_pool_axis(window_axis(file, op, 1), label, "width"));
+  WBCQ_RETURN_IF_ERROR(check_pool_windows(file, op, label));
   if (static_cast<OpKind>(op.kind) == OpKind::kMaxPool2d) {
     return check_same_qparams(file, label, x, y);
   }

@@ -7,6 +7,20 @@ namespace {
 
 namespace attr = format::pool2d;
 
+// Adaptive pools have a kernel of 0; docs/design/numerics.md defines their windows.
+int64_t most_taps(const WindowAxis& axis) {
+  return std::min(axis.in, axis.kernel == 0 ? axis.in / axis.out + 2 : axis.kernel);
+}
+
+// Where the pixels under window `o` lie: from begin, `dilation` apart, before end.
+WindowAxis::Span pixels_inside(const WindowAxis& axis, int64_t o) {
+  if (axis.kernel == 0) {
+    return {o * axis.in / axis.out, ((o + 1) * axis.in + axis.out - 1) / axis.out};
+  }
+  const WindowAxis::Span taps = axis.taps_inside(o);
+  return {axis.position(o, taps.begin), axis.position(o, taps.end)};
+}
+
 }  // namespace
 
 template <typename T>
@@ -26,7 +40,7 @@ Pool2d<T>::Pool2d(const OpSource& source, std::string_view kind, std::string_vie
 
 template <typename T>
 std::unique_ptr<OpPlan> Pool2d<T>::plan(size_t batch, size_t /*threads*/) const {
-  const auto window = static_cast<size_t>(std::min(y_.kernel, y_.in) * std::min(x_.kernel, x_.in));
+  const auto window = static_cast<size_t>(most_taps(y_) * most_taps(x_));
   return std::make_unique<RowPlan<Pool2d>>(*this, batch * output_.height,
                                            window * sizeof(const T*));
 }
@@ -41,16 +55,15 @@ void Pool2d<T>::run_rows(const OpBuffers& buffers, size_t first, size_t last,
     std::byte* const out_row = buffers.outputs[0] + output_.row_offset(row);
     std::byte* out = out_row;
     const auto oy = static_cast<int64_t>(row % output_.height);
-    const WindowAxis::Span y_taps = y_.taps_inside(oy);
+    const WindowAxis::Span ys = pixels_inside(y_, oy);
     for (int64_t ox = 0; ox < x_.out; ++ox, out += output_.layout.pixel_stride) {
-      const WindowAxis::Span x_taps = x_.taps_inside(ox);
+      const WindowAxis::Span xs = pixels_inside(x_, ox);
       size_t taps = 0;
-      for (int64_t ky = y_taps.begin; ky < y_taps.end; ++ky) {
-        const std::byte* line =
-            picture + y_.position(oy, ky) * static_cast<ptrdiff_t>(input_.layout.row_stride);
-        for (int64_t kx = x_taps.begin; kx < x_taps.end; ++kx) {
+      for (int64_t y = ys.begin; y < ys.end; y += y_.dilation) {
+        const std::byte* line = picture + y * static_cast<ptrdiff_t>(input_.layout.row_stride);
+        for (int64_t x = xs.begin; x < xs.end; x += x_.dilation) {
           rows[taps++] = reinterpret_cast<const T*>(
-              line + x_.position(ox, kx) * static_cast<ptrdiff_t>(input_.layout.pixel_stride));
+              line + x * static_cast<ptrdiff_t>(input_.layout.pixel_stride));
         }
       }
       run_window({rows, taps, y_.position(oy, 0), x_.position(ox, 0), reinterpret_cast<T*>(out)});

@@ -16,8 +16,8 @@ MAX_RECORDS = 1 << 20
 """Of one section."""
 
 
-def pack(sections: dict[str, bytes]) -> bytes:
-    """A file of the contents of its sections."""
+def pack(sections: dict[str, bytes], minor: int) -> bytes:
+    """A file of the contents of its sections, of a minor version."""
     table = np.zeros(len(layout.SECTIONS), layout.SECTION)
     offset = layout.FIRST_SECTION
     for i, name in enumerate(layout.SECTIONS):
@@ -36,7 +36,7 @@ def pack(sections: dict[str, bytes]) -> bytes:
     header = layout.HEADER.pack(
         layout.MAGIC,
         layout.MAJOR,
-        layout.MINOR,
+        minor,
         layout.HEADER_BYTES,
         layout.HEADER_BYTES + len(body),
         0,

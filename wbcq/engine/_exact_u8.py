@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from wbcq.engine._windows import average_sums, taps
+from wbcq.engine._windows import average_sums, highest, taps
 from wbcq.engine.numerics import (
     bilinear_taps,
     conv_input_scale,
@@ -143,10 +142,7 @@ def head(op: Conv2d, values: list[Array], xs: list[Tensor], y: Tensor) -> Array:
 
 def max_pool2d(op: MaxPool2d, x: Array, y: Tensor) -> Array:
     """The maximum of the taps inside the picture, of either dtype."""
-    lowest = 0 if x.dtype == np.uint8 else -np.inf
-    windows = taps(x, op.kernel, op.stride, op.pads, op.dilation, y, fill=lowest)
-    highest: Array = functools.reduce(np.maximum, (pixels for _, pixels in windows))
-    return highest
+    return highest(op, x, y)
 
 
 def pad(op: Pad, x: Array, tensor: Tensor) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 
 MAGIC: Final = b"WBCQ\r\n\x1a\n"
 MAJOR: Final = 1
-MINOR: Final = 1
+MINOR: Final = 2
 ALIGNMENT: Final = 64
 HEADER_BYTES: Final = 64
 

@@ -161,10 +161,24 @@ def _check_function(label: str, op: Unary) -> None:
 
 
 def _check_pool2d(label: str, op: MaxPool2d | AvgPool2d, x: Tensor, y: Tensor) -> None:
-    dilation = (1, 1) if isinstance(op, AvgPool2d) else op.dilation
-    check_geometry(label, op.kernel, op.stride, op.pads, dilation)
     check_dtype(label, y, x.dtype)
     check_same_channels(label, x, y)
+    _check_windows(label, op, x, y)
+    if isinstance(op, MaxPool2d):
+        check_same_qparams(label, x, y)
+        return
+    check_range(label, "divisor", op.divisor, 0, MAX_DIVISOR)
+    scale, _ = check_requantize(label, op, y, is_float=x.dtype == "f32")
+    if x.dtype == "u8":
+        check_multiplier(label, scale_ratio(x.scale, scale), "scale of x / scale of the result")
+
+
+def _check_windows(label: str, op: MaxPool2d | AvgPool2d, x: Tensor, y: Tensor) -> None:
+    dilation = (1, 1) if isinstance(op, AvgPool2d) else op.dilation
+    if 0 in (*op.kernel, *op.stride):
+        _check_adaptive(label, op, x, y)
+        return
+    check_geometry(label, op.kernel, op.stride, op.pads, dilation)
     for axis, name in enumerate(("height", "width")):
         _check_pool_axis(
             label,
@@ -177,13 +191,26 @@ def _check_pool2d(label: str, op: MaxPool2d | AvgPool2d, x: Tensor, y: Tensor) -
             after=op.pads[2 + axis],
             dilation=dilation[axis],
         )
-    if isinstance(op, MaxPool2d):
-        check_same_qparams(label, x, y)
-        return
-    check_range(label, "divisor", op.divisor, 0, MAX_DIVISOR)
-    scale, _ = check_requantize(label, op, y, is_float=x.dtype == "f32")
-    if x.dtype == "u8":
-        check_multiplier(label, scale_ratio(x.scale, scale), "scale of x / scale of the result")
+
+
+def _check_adaptive(label: str, op: MaxPool2d | AvgPool2d, x: Tensor, y: Tensor) -> None:
+    """No geometry of its own; windows of at most in / out + 2 pixels."""
+    if isinstance(op, AvgPool2d):
+        others: tuple[int, ...] = (op.count_include_pad, op.divisor)
+    else:
+        others = (op.dilation != (1, 1),)
+    if any((*op.kernel, *op.stride, *op.pads, *others)):
+        raise ValueError(
+            f"{label}: an adaptive pool (a kernel or stride is 0) has kernel, stride, padding and "
+            "divisor 0 and dilation 1"
+        )
+    for name in ("height", "width"):
+        size, out = getattr(x, name), getattr(y, name)
+        if size // out + 2 > MAX_KERNEL:
+            raise ValueError(
+                f"{label}: adaptive windows of {size} / {out} pixels, must be below "
+                f"{MAX_KERNEL - 1}"
+            )
 
 
 def _check_pool_axis(

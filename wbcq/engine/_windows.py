@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from wbcq.engine.operators import AvgPool2d, Pads, Pair
+from wbcq.engine.numerics import adaptive_windows
+from wbcq.engine.operators import ADAPTIVE, AvgPool2d, MaxPool2d, Pads, Pair
 from wbcq.engine.program import Tensor
 
-__all__ = ["average_sums", "taps"]
+__all__ = ["average_sums", "highest", "taps"]
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -48,6 +49,9 @@ def taps(
 
 def average_sums(op: AvgPool2d, picture: Array, y: Tensor) -> tuple[Array, Array]:
     """Sums over the windows of a pool, and what they are divided by."""
+    if op.kernel == ADAPTIVE:
+        counted = np.ones((1, *picture.shape[1:3], 1), np.int32)
+        return _adaptive(picture, y, np.sum), _adaptive(counted, y, np.sum)
 
     def window_sums(values: Array, pads: Pads) -> Array:
         tap_values = (v for _, v in taps(values, op.kernel, op.stride, pads, (1, 1), y, fill=0))
@@ -65,3 +69,21 @@ def average_sums(op: AvgPool2d, picture: Array, y: Tensor) -> tuple[Array, Array
     else:
         divisor = window_sums(ones, op.pads)
     return window_sums(picture, op.pads), divisor
+
+
+def highest(op: MaxPool2d, picture: Array, y: Tensor) -> Array:
+    """The maximum of the taps of each window that are inside the picture."""
+    if op.kernel == ADAPTIVE:
+        return _adaptive(picture, y, np.max)
+    lowest = 0 if picture.dtype == np.uint8 else -np.inf
+    windows = taps(picture, op.kernel, op.stride, op.pads, op.dilation, y, fill=lowest)
+    result: Array = functools.reduce(np.maximum, (pixels for _, pixels in windows))
+    return result
+
+
+def _adaptive(picture: Array, y: Tensor, reduce: Callable[..., Array]) -> Array:
+    for axis, out in ((1, y.height), (2, y.width)):
+        windows = adaptive_windows(picture.shape[axis], out)
+        parts = [picture.take(range(*window), axis) for window in windows]
+        picture = np.stack([reduce(part, axis) for part in parts], axis)
+    return picture

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from wbcq.engine.program import Conv2d, Tensor
 
 __all__ = [
+    "adaptive_windows",
     "bilinear_taps",
     "conv_input_scale",
     "conv_multiplier",
@@ -87,6 +88,16 @@ def mul_multiplier(a_scale: float, b_scale: float, y_scale: float) -> np.float32
     with np.errstate(all="ignore"):
         multiplier: np.float32 = np.float32(a_scale) * np.float32(b_scale) / np.float32(y_scale)
         return multiplier
+
+
+def adaptive_windows(size: int, out: int) -> list[tuple[int, int]]:
+    """First pixel and end of each window of an adaptive pool along an axis of ``size`` pixels.
+
+    Example:
+        >>> adaptive_windows(7, 3), adaptive_windows(2, 3)
+        ([(0, 3), (2, 5), (4, 7)], [(0, 1), (0, 2), (1, 2)])
+    """
+    return [(o * size // out, -(-(o + 1) * size // out)) for o in range(out)]
 
 
 def nearest_indices(size: int, out: int) -> IndexArray:

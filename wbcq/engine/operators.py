@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
+    "ADAPTIVE",
     "BINARY_FUNCTIONS",
     "RESIZE_MODES",
     "UNARY_FUNCTIONS",
@@ -47,6 +48,10 @@ Pair: TypeAlias = tuple[int, int]
 """Height, width."""
 
 Table: TypeAlias = npt.NDArray[np.uint8]
+
+ADAPTIVE: Pair = (0, 0)
+"""Kernel and stride of an adaptive pool: window o of O along an axis of I pixels is from
+floor(o I / O) to ceil((o + 1) I / O), this one excluded; it has no padding and no divisor."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +123,7 @@ class Conv2d:
 
 @dataclass(frozen=True)
 class MaxPool2d:
-    """Maximum over windows; input and output share scale and zero point."""
+    """Maximum over windows, or adaptive; input and output share scale and zero point."""
 
     name: str
     x: str
@@ -131,7 +136,7 @@ class MaxPool2d:
 
 @dataclass(frozen=True, eq=False)
 class AvgPool2d:
-    """Average over windows (a global pool is a window of the picture's size).
+    """Average over windows (a global pool is a window of the picture's size), or adaptive.
 
     Attributes:
         count_include_pad: The divisor counts padding (not what lies beyond it in ceil mode).

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from wbcq.engine.operators import (
+    ADAPTIVE,
     Add,
     AvgPool2d,
     Binary,
@@ -29,6 +30,7 @@ from wbcq.engine.operators import (
 )
 
 __all__ = [
+    "ADAPTIVE",
     "BATCH",
     "Add",
     "AvgPool2d",

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from wbcq.engine import _layout as layout
 from wbcq.engine._container import pack
 from wbcq.engine._program_reader import decode_program
-from wbcq.engine.operators import BINARY_FUNCTIONS, RESIZE_MODES, UNARY_FUNCTIONS
+from wbcq.engine.operators import ADAPTIVE, BINARY_FUNCTIONS, RESIZE_MODES, UNARY_FUNCTIONS
 from wbcq.engine.program import (
     BATCH,
     Add,
@@ -133,6 +133,15 @@ def program_bytes(program: Program) -> bytes:
     return _Encoder().encode(program)
 
 
+def minor_version(program: Program) -> int:
+    """The lowest minor version, from 1 on, that has all that a program uses."""
+    return 2 if any(_is_of_1_2(op) for op in program.ops) else 1
+
+
+def _is_of_1_2(op: Op) -> bool:
+    return isinstance(op, MaxPool2d | AvgPool2d) and op.kernel == ADAPTIVE
+
+
 class _Encoder:
     """Collects the records of one file."""
 
@@ -162,7 +171,8 @@ class _Encoder:
                 "io": _records(io, layout.IO),
                 "metadata": _metadata(program.metadata),
                 "data": bytes(self.data),
-            }
+            },
+            minor_version(program),
         )
 
     def _string(self, text: str) -> int:

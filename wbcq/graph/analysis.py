@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wbcq.graph.ir import (
+    AdaptiveMaxPool2d,
     Concat,
     Conv2d,
     Div,
@@ -35,7 +36,7 @@ __all__ = [
     "shared_qparams_groups",
 ]
 
-_MOVES = (Flatten, MaxPool2d, Pad, Reshape, Resize, Slice)
+_MOVES = (AdaptiveMaxPool2d, Flatten, MaxPool2d, Pad, Reshape, Resize, Slice)
 """Operators whose results have the scale and zero point of their input."""
 
 

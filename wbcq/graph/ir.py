@@ -20,6 +20,7 @@ from wbcq.graph.functions import Function
 __all__ = [
     "Activation",
     "AdaptiveAvgPool2d",
+    "AdaptiveMaxPool2d",
     "Add",
     "AvgPool2d",
     "BatchNorm",
@@ -282,6 +283,13 @@ class AdaptiveAvgPool2d(Op):
     output_size: Pair = (1, 1)
     activation: Activation = IDENTITY
     functions: Functions = ()
+
+
+@dataclass(frozen=True)
+class AdaptiveMaxPool2d(Op):
+    """Maximum over windows, as many as the output has pixels."""
+
+    output_size: Pair
 
 
 @dataclass(frozen=True)

@@ -208,6 +208,13 @@ def _adaptive_avg_pool2d(
     return _activate(F.adaptive_avg_pool2d(inputs[0], op.output_size), op.activation)
 
 
+@runs(ir.AdaptiveMaxPool2d)
+def _adaptive_max_pool2d(
+    op: ir.AdaptiveMaxPool2d, inputs: Sequence[Tensor], params: Params
+) -> Tensor:
+    return F.adaptive_max_pool2d(inputs[0], op.output_size)
+
+
 @runs(ir.Resize)
 def _resize(op: ir.Resize, inputs: Sequence[Tensor], params: Params) -> Tensor:
     scales = (None, None) if op.steps is None else (1.0 / op.steps[0], 1.0 / op.steps[1])

@@ -37,6 +37,7 @@ _LOWERINGS: dict[type[ir.Op], Callable[[Lowering, ir.Node, Any], None]] = {
     ir.MaxPool2d: spatial.max_pool2d,
     ir.AvgPool2d: spatial.avg_pool2d,
     ir.AdaptiveAvgPool2d: spatial.adaptive_avg_pool2d,
+    ir.AdaptiveMaxPool2d: spatial.adaptive_max_pool2d,
     ir.Resize: spatial.resize,
     ir.Pad: spatial.pad,
     ir.Flatten: spatial.flatten,

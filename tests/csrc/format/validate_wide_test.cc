@@ -226,6 +226,13 @@ INSTANTIATE_TEST_SUITE_P(
                  std::swap(m.ops[m.avg_pool_f32].attrs[pool2d::kLo],
                            m.ops[m.avg_pool_f32].attrs[pool2d::kHi]);
                }},
+        Broken{"'max_pool_f32' (max_pool2d): an adaptive pool (a kernel or stride is 0) has kernel",
+               [](WideModel& m) { m.ops[m.max_pool_f32].attrs[pool2d::kStrideW] = 0; }},
+        Broken{"'avg_pool_f32' (avg_pool2d): an adaptive pool",
+               [](WideModel& m) {
+                 std::fill_n(m.ops[m.avg_pool_f32].attrs, 4, 0);
+                 m.ops[m.avg_pool_f32].attrs[pool2d::kDivisor] = 1;
+               }},
         Broken{"'max_pool_f32' (max_pool2d): lo is -8388608, must be 0",
                [](WideModel& m) { m.ops[m.max_pool_f32].attrs[pool2d::kLo] = bits(-kInf); }},
         Broken{"'max_pool_f32' (max_pool2d): tensor 20 'fe' is f32, must be u8",

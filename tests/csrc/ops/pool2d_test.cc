@@ -156,6 +156,57 @@ TEST(Pool2d, RandomWindows) {
   }
 }
 
+// Adaptive: kernel, stride and padding are 0.
+uint8_t expected_adaptive(const PoolCase& pool, size_t n, size_t oy, size_t ox, size_t c) {
+  const Tensor& in = pool.input;
+  const Tensor& out = pool.output;
+  uint8_t largest = 0;
+  int64_t sum = 0, count = 0;
+  for (size_t y = oy * in.height / out.height; y * out.height < (oy + 1) * in.height; ++y) {
+    for (size_t x = ox * in.width / out.width; x * out.width < (ox + 1) * in.width; ++x, ++count) {
+      const uint8_t value = pool.x[((n * in.height + y) * in.width + x) * in.channels + c];
+      largest = std::max(largest, value);
+      sum += value - in.zero_point;
+    }
+  }
+  if (pool.max) return largest;
+  const float multiplier = (in.scale / out.scale) / static_cast<float>(count);
+  return testing::expected_round_clamp(
+      testing::expected_product(static_cast<float>(sum), multiplier), out.zero_point, pool.lo,
+      pool.hi);
+}
+
+TEST(Pool2d, Adaptive) {
+  Random random;
+  for (int i = 0; i < 100; ++i) {
+    PoolCase pool = random_case(random);
+    for (int axis = 0; axis < 2; ++axis) {
+      pool.kernel[axis] = pool.stride[axis] = pool.pad[axis] = pool.pad[axis + 2] = 0;
+      pool.dilation[axis] = 1;
+    }
+    pool.count_include_pad = false;
+    pool.divisor = 0;
+    pool.output.height = static_cast<size_t>(random.uniform(1, 9));
+    pool.output.width = static_cast<size_t>(random.uniform(1, 9));
+    pool.output.layout = dense_layout(pool.output);
+    Pictures reference;
+    for (size_t n = 0; n < pool.batch; ++n) {
+      for (size_t oy = 0; oy < pool.output.height; ++oy) {
+        for (size_t ox = 0; ox < pool.output.width; ++ox) {
+          for (size_t c = 0; c < pool.output.channels; ++c) {
+            reference.push_back(expected_adaptive(pool, n, oy, ox, c));
+          }
+        }
+      }
+    }
+    for (const Isa isa : supported_isas()) {
+      SCOPED_TRACE(::testing::Message() << "case " << i << ", " << isa_name(isa));
+      EXPECT_EQ(run(pool, isa, 2), reference);
+    }
+    if (::testing::Test::HasFailure()) return;
+  }
+}
+
 TEST(Pool2d, GlobalAverage) {
   Random random;
   PoolCase pool = random_case(random);

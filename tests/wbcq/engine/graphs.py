@@ -1,4 +1,4 @@
-"""Hypothesis strategies for what version 1.1 of the format added, one by one and in graphs.
+"""Hypothesis strategies for what came after version 1.0 of the format, one by one and in graphs.
 
 Graphs have branches, residuals, slices of views, concatenations by placement, tables, and
 squeeze-and-excitation blocks.
@@ -24,6 +24,7 @@ from tests.wbcq.engine.strategies import (
 )
 from wbcq.engine.operators import BINARY_FUNCTIONS, UNARY_FUNCTIONS
 from wbcq.engine.program import (
+    ADAPTIVE,
     BATCH,
     Add,
     AvgPool2d,
@@ -32,6 +33,7 @@ from wbcq.engine.program import (
     Dequantize,
     Io,
     Lookup,
+    MaxPool2d,
     Mul,
     Pad,
     Program,
@@ -75,7 +77,7 @@ CLOSE_ON_ALL_OF_R = (
 
 @dataclass
 class GraphBuilder(Builder):
-    """A program with the operators of version 1.1."""
+    """A program with the operators that came after version 1.0."""
 
     def tabulated(self, y: Tensor) -> Tensor:
         """Gives the operator that writes ``y``, the last one, a table."""
@@ -141,6 +143,24 @@ class GraphBuilder(Builder):
         align_corners = mode == "bilinear" and self.draw(st.booleans())
         self.ops.append(Resize(self.name("resize"), x.name, y.name, mode, align_corners))
         return y
+
+    def adaptive_size(self, x: Tensor) -> dict[str, int]:
+        """Of a picture that a pool gives; larger than ``x`` too."""
+        sizes = {"height": x.height, "width": x.width}
+        return {key: self.draw(st.integers(1, 2 * size)) for key, size in sizes.items()}
+
+    def adaptive_max_pool2d(self, x: Tensor) -> Tensor:
+        y = self.tensor(x, **self.adaptive_size(x))
+        self.ops.append(MaxPool2d(self.name("max_pool"), x.name, y.name, ADAPTIVE, ADAPTIVE))
+        return y
+
+    def adaptive_avg_pool2d(self, x: Tensor) -> Tensor:
+        y = self.tensor(x, **self.adaptive_size(x))
+        y = self.tensors[y.name] = self._rescaled(y, x.scale, x.scale)
+        lo, hi = self._clamp(y.zero_point)
+        name = self.name("avg_pool")
+        self.ops.append(AvgPool2d(name, x.name, y.name, ADAPTIVE, ADAPTIVE, lo=lo, hi=hi))
+        return self.maybe_tabulated(y)
 
     def pad(self, x: Tensor) -> Tensor:
         top, left, bottom, right = (self.draw(st.integers(0, 3)) for _ in range(4))
@@ -210,6 +230,10 @@ class GraphBuilder(Builder):
                 return self.max_pool2d(x)
             case "avg_pool2d":
                 return self.maybe_tabulated(self.avg_pool2d(x))
+            case "adaptive_max_pool2d":
+                return self.adaptive_max_pool2d(x)
+            case "adaptive_avg_pool2d":
+                return self.adaptive_avg_pool2d(x)
             case "add":
                 return self.add(x, draw(st.sampled_from(peers)))
             case "mul":
@@ -235,6 +259,8 @@ STEPS = (
     "residual",
     "max_pool2d",
     "avg_pool2d",
+    "adaptive_max_pool2d",
+    "adaptive_avg_pool2d",
     "add",
     "mul",
     "excite",
@@ -280,6 +306,8 @@ FLOAT_STEPS = (
     "depthwise",
     "max_pool2d",
     "avg_pool2d",
+    "adaptive_max_pool2d",
+    "adaptive_avg_pool2d",
     "add",
     "mul",
     "binary",
@@ -370,6 +398,14 @@ class FloatBuilder(GraphBuilder):
                 return self.resize(x)
             case "pad":
                 return self.pad(x)
+            case "adaptive_max_pool2d":
+                return self.adaptive_max_pool2d(x)
+            case "adaptive_avg_pool2d":
+                y = self.like(x, **self.adaptive_size(x))
+                window = (ADAPTIVE, ADAPTIVE)
+                self.ops.append(
+                    AvgPool2d(self.name("avg_pool"), x.name, y.name, *window, **self.clamp())
+                )
             case "avg_pool2d":
                 window = draw(pool_windows(x, dilated=False))
                 y = self.like(x, height=window.out[0], width=window.out[1])

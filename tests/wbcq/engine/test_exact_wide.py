@@ -20,6 +20,7 @@ from wbcq.engine import _exact_f32
 from wbcq.engine.exact import ExactExecutor
 from wbcq.engine.operators import UNARY_FUNCTIONS
 from wbcq.engine.program import (
+    ADAPTIVE,
     BATCH,
     Add,
     AvgPool2d,
@@ -27,6 +28,7 @@ from wbcq.engine.program import (
     Dequantize,
     Io,
     Lookup,
+    MaxPool2d,
     Mul,
     Pad,
     Program,
@@ -229,6 +231,25 @@ def test_bilinear_resize_is_pytorchs(height, width, out_height, out_width, align
         planar, (out_height, out_width), mode="bilinear", align_corners=align_corners
     )
     assert np.abs(result - expected.numpy().transpose(0, 2, 3, 1)).max() < 0.501
+
+
+# Adaptive pools.
+
+
+@cases(1)
+@given(*[st.integers(1, 20)] * 4)
+def test_adaptive_pools_are_pytorchs(height, width, out_height, out_width):
+    x = Tensor("x", "u8", height, width, 2, 0.5, 17)
+    y = Tensor("y", "u8", out_height, out_width, 2, 0.5, 17)
+    values = picture(np.random.default_rng(6), x)
+    planar = torch.from_numpy(values.transpose(0, 3, 1, 2).astype(np.float32))
+    size = (out_height, out_width)
+    op = MaxPool2d("pool", "x", "y", ADAPTIVE, ADAPTIVE)
+    expected = functional.adaptive_max_pool2d(planar, size).numpy().transpose(0, 2, 3, 1)
+    np.testing.assert_array_equal(run([x, y], [op], values)["y"], expected)
+    mean = AvgPool2d("pool", "x", "y", ADAPTIVE, ADAPTIVE)
+    expected = functional.adaptive_avg_pool2d(planar, size).numpy().transpose(0, 2, 3, 1)
+    assert np.abs(run([x, y], [mean], values)["y"] - expected).max() < 0.5001
 
 
 def test_pad():

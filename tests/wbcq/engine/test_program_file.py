@@ -16,7 +16,15 @@ from tests.wbcq.engine import golden_wide
 from tests.wbcq.engine.golden import DATA, golden_inputs, golden_program
 from tests.wbcq.engine.strategies import cases, programs
 from wbcq.engine.exact import ExactExecutor
-from wbcq.engine.program import Conv2d
+from wbcq.engine.program import (
+    ADAPTIVE,
+    BATCH,
+    AvgPool2d,
+    Conv2d,
+    Io,
+    Program,
+    Tensor,
+)
 from wbcq.engine.program_file import program_bytes, read_program, write_model_bytes, write_program
 from wbcq.errors import ModelFileError
 
@@ -414,6 +422,8 @@ def with_op(name, **changes):
         (with_op("branch.first", table=None), "pre_scale and pre_zero_point must be 0"),
         (with_op("branch.first", pre_scale=1e-33), "the multiplier of channel 0 is .*2\\^96"),
         (with_op("branch.first", act_hi=6.0), "act_lo and act_hi must be infinite on u8"),
+        (with_op("peaks", kernel=(0, 2)), "an adaptive pool .* has kernel, stride, padding and"),
+        (with_op("mean", kernel=ADAPTIVE, stride=ADAPTIVE, divisor=2), "an adaptive pool"),
         (with_op("look_up", table=np.zeros(255, np.uint8)), r"table has shape \[255\]"),
         (with_op("excite", b="q"), "must have the same or N, 1, 1, 18"),
         (with_op("near", align_corners=True), "align_corners is set, which nearest does not"),
@@ -427,9 +437,29 @@ def with_op(name, **changes):
         (with_op("softmax", x="again"), "tensor 'again' is u8, must be f32"),
     ],
 )
-def test_rules_of_version_1_1(program, message):
+def test_rules_since_version_1_1(program, message):
     with pytest.raises(ValueError, match=message):
         program_bytes(program)
+
+
+def test_adaptive_windows_have_a_limit():
+    tensors = {
+        "x": Tensor("x", "f32", 1, 1022, 1),
+        "y": Tensor("y", "f32", 1, 1, 1),
+    }
+    op = AvgPool2d("pool", "x", "y", ADAPTIVE, ADAPTIVE)
+    program = Program(tensors, (op,), (Io("x", (BATCH, 1022)),), (Io("y", (BATCH, 1)),))
+    assert_same_program(read_program(program_bytes(program)), program)
+    tensors["x"] = replace(tensors["x"], width=1023)
+    with pytest.raises(ValueError, match="adaptive windows of 1023 / 1 pixels, must be below 1023"):
+        program_bytes(replace(program, inputs=(Io("x", (BATCH, 1023)),)))
+
+
+def test_what_needs_no_newer_version_has_the_older():
+    assert program_bytes(golden_wide.golden_program()) == WIDE.read_bytes()
+    assert program_bytes(golden_wide.golden_program())[10] == 1
+    adaptive = with_op("peaks", kernel=ADAPTIVE, stride=ADAPTIVE)
+    assert program_bytes(adaptive)[10] == 2
 
 
 def test_deeply_nested_metadata_are_refused():

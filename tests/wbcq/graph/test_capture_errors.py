@@ -161,7 +161,6 @@ def test_weight_that_depends_on_the_input() -> None:
         (lambda x: torch.cat([x, torch.ones_like(x)], 1), "ones_like"),
         (lambda x: F.softmax(x, 3), "softmax over rows or columns"),
         (lambda x: x**3, "exponent 3"),
-        (lambda x: F.adaptive_max_pool2d(x, 3), "8x8 to 3x3"),
         (lambda x: F.interpolate(x, scale_factor=2, mode="bicubic"), "bicubic"),
         (lambda x: F.pad(x, (1, 1), value=2.0), "with zeros is supported, not constant with 2"),
         (lambda x: F.pad(x, (-1, 1)), r"the pads \[-1, 1\]"),

@@ -92,6 +92,10 @@ CASES: dict[str, tuple[Callable[[Tensor], Any], list[str]]] = {
     "amax": (lambda x: x.amax((2, 3)), ["MaxPool2d", "Flatten"]),
     "max of rows": (lambda x: x.max(3, keepdim=True)[0], ["MaxPool2d"]),
     "adaptive_max_pool2d": (lambda x: F.adaptive_max_pool2d(x, (2, 3)), ["MaxPool2d"]),
+    "adaptive pools of unequal windows": (
+        lambda x: F.adaptive_max_pool2d(x, 4) - F.adaptive_avg_pool2d(x, (4, 4)),
+        ["AdaptiveMaxPool2d", "AdaptiveAvgPool2d", "Sub"],
+    ),
     "every other pixel": (lambda x: x[..., ::2, ::2], ["MaxPool2d"]),
     "crop": (lambda x: x[:, :, 1:-1, 2:], ["Conv2d"]),
     "focus": (

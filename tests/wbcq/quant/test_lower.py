@@ -163,6 +163,9 @@ NETS: dict[str, Callable[[Any, Tensor], Any]] = {
     "average pool, padded": lambda n, x: F.avg_pool2d(x, 2, 2, 1),
     "average pool, divisor": lambda n, x: F.avg_pool2d(x, 3, 1, 1, divisor_override=8),
     "adaptive pool": lambda n, x: F.adaptive_avg_pool2d(n.same(x), (4, 3)),
+    "adaptive pool, overlapping": lambda n, x: F.relu(F.adaptive_avg_pool2d(n.same(x), (7, 5))),
+    "adaptive pool, growing": lambda n, x: F.adaptive_avg_pool2d(x, (12, 9)),
+    "adaptive max pool": lambda n, x: F.adaptive_max_pool2d(n.same(x), (3, 4)),
     "linear after flatten": lambda n, x: n.fc(F.relu(n.same(x)).flatten(1)),
     "linear of the input": lambda n, x: n.fc2(F.relu(n.fc(x.flatten(1)))),
     "linear residual": lambda n, x: (lambda y: F.relu(n.fc2(y) + y))(F.relu(n.fc(x.flatten(1)))),
@@ -412,11 +415,6 @@ def test_signed_activations_are_refused() -> None:
     activations = {"x": QParams(np.asarray(np.float32(1)), np.asarray(np.int32(0)), -128, 127)}
     with pytest.raises(ValueError, match=r"value 'x' is quantized to -128\.\.127"):
         lower(replace(quantized, activations=activations))
-
-
-def test_adaptive_pool_with_unequal_windows() -> None:
-    with pytest.raises(UnsupportedOperatorError, match="pools 8x6 to 3x6, whose windows differ"):
-        lower(simple(lambda n, x: F.adaptive_avg_pool2d(x, (3, 6))))
 
 
 def test_sum_of_a_flattened_picture_and_a_row() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from wbcq.graph.functions import Function
 from wbcq.graph.ir import (
     AdaptiveAvgPool2d,
+    AdaptiveMaxPool2d,
     Add,
     AvgPool2d,
     ChannelShuffle,
@@ -72,7 +73,7 @@ def _is_identity(graph: Graph, node: Node) -> bool:
         return not op.functions or op.functions == (Function("affine", (1.0, 0.0)),)
     if isinstance(op, AdaptiveAvgPool2d):
         return op.activation.is_identity and before == after
-    if isinstance(op, (Flatten, Reshape, Resize, Slice)):
+    if isinstance(op, (AdaptiveMaxPool2d, Flatten, Reshape, Resize, Slice)):
         return before == after
     if isinstance(op, Concat):
         return len(node.inputs) == 1

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from wbcq.graph.ir import (
     AdaptiveAvgPool2d,
+    AdaptiveMaxPool2d,
     AvgPool2d,
     Clamp,
     Concat,
@@ -25,7 +26,7 @@ from wbcq.graph.passes.readers import sole_producer
 
 __all__ = ["distribute_over_concat"]
 
-_CHANNELWISE = (AdaptiveAvgPool2d, AvgPool2d, Clamp, MaxPool2d, Resize, Unary)
+_CHANNELWISE = (AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, Clamp, MaxPool2d, Resize, Unary)
 
 
 def distribute_over_concat(graph: Graph) -> Graph:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from wbcq.graph.ir import (
     Activation,
+    AdaptiveMaxPool2d,
     AvgPool2d,
     Concat,
     Conv2d,
@@ -73,7 +74,7 @@ def _is_nonnegative(graph: Graph, value: str) -> bool:
     node = graph.producer(value)
     if node is None:
         return False
-    if isinstance(node.op, (MaxPool2d, Slice, Pad, Concat)):
+    if isinstance(node.op, (AdaptiveMaxPool2d, MaxPool2d, Slice, Pad, Concat)):
         return all(_is_nonnegative(graph, name) for name in node.inputs)
     activation = getattr(node.op, "activation", None)
     functions = getattr(node.op, "functions", ())

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from wbcq.graph.channel_lists import Channel, as_slices, by_source, pieces
 from wbcq.graph.ir import (
     AdaptiveAvgPool2d,
+    AdaptiveMaxPool2d,
     AvgPool2d,
     ChannelShuffle,
     Clamp,
@@ -44,7 +45,16 @@ from wbcq.graph.passes.param_store import ParamStore
 
 __all__ = ["dissolve_channel_operators"]
 
-_CHANNELWISE = (AdaptiveAvgPool2d, AvgPool2d, Clamp, MaxPool2d, Pad, Resize, Unary)
+_CHANNELWISE = (
+    AdaptiveAvgPool2d,
+    AdaptiveMaxPool2d,
+    AvgPool2d,
+    Clamp,
+    MaxPool2d,
+    Pad,
+    Resize,
+    Unary,
+)
 _MAX_PARTS = 8
 """A pool or function of a list is computed for each value of it by itself, up to so many."""
 

@@ -54,14 +54,11 @@ def _adaptive_avg_pool2d(call: AtenCall) -> Result:
 def _adaptive_max_pool2d(call: AtenCall) -> Result:
     x = call.tensor("self", ranks=(4,))
     size, out = _size(x), call.pair("output_size")
-    if size[0] % out[0] or size[1] % out[1]:
-        raise call.unsupported(
-            f"it pools {size[0]}x{size[1]} to {out[0]}x{out[1]}, whose windows differ in size. "
-            "Remedy: an output size that divides the picture's"
-        )
-    window = (size[0] // out[0], size[1] // out[1])
-    pool = Emit(ir.MaxPool2d(window, window), (x,), shape=(*x.shape[:2], *out))
-    return Several((pool, None))
+    op: ir.Op = ir.AdaptiveMaxPool2d(out)
+    if size[0] % out[0] == 0 and size[1] % out[1] == 0:
+        window = (size[0] // out[0], size[1] // out[1])
+        op = ir.MaxPool2d(window, window)
+    return Several((Emit(op, (x,), shape=(*x.shape[:2], *out)), None))
 
 
 def _size(x: Tensor) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from wbcq.quant.lowering.tables import function_table
 
 __all__ = [
     "adaptive_avg_pool2d",
+    "adaptive_max_pool2d",
     "avg_pool2d",
     "concat",
     "flatten",
@@ -88,17 +90,23 @@ def avg_pool2d(context: Lowering, node: ir.Node, op: ir.AvgPool2d) -> None:
 
 
 def adaptive_avg_pool2d(context: Lowering, node: ir.Node, op: ir.AdaptiveAvgPool2d) -> None:
-    """Average over windows of one size."""
-    x = context.tensors[context.operand(node.inputs[0], context.dtype(node))]
-    size, out = (x.height, x.width), op.output_size
-    if size[0] % out[0] or size[1] % out[1]:
-        raise UnsupportedOperatorError(
-            f"{describe(node)} pools {size[0]}x{size[1]} to {out[0]}x{out[1]}, whose windows "
-            "differ in size. Remedy: an output size that divides the picture's, or nn.AvgPool2d"
-        )
-    window = (size[0] // out[0], size[1] // out[1])
+    """Average over windows, of one size where the output's size divides the picture's."""
+    height, width, _ = picture(context.graph.values[node.inputs[0]])
+    out = op.output_size
+    window = (height // out[0], width // out[1])
+    if height % out[0] or width % out[1]:
+        window = prog.ADAPTIVE
     pool = ir.AvgPool2d(window, window, activation=op.activation, functions=op.functions)
-    avg_pool2d(context, node, pool)
+    avg_pool2d(context, node, replace(pool, count_include_pad=False))
+
+
+def adaptive_max_pool2d(context: Lowering, node: ir.Node, op: ir.AdaptiveMaxPool2d) -> None:
+    """Maximum over windows that may differ in size."""
+    _move(
+        context,
+        node,
+        lambda name, x, y: prog.MaxPool2d(name, x, y, prog.ADAPTIVE, prog.ADAPTIVE),
+    )
 
 
 def flatten(context: Lowering, node: ir.Node, op: ir.Flatten) -> None:
