@@ -1,0 +1,128 @@
+"""The strangers' networks of the survey: timm's convolutional families, small variants."""
+
+from __future__ import annotations
+
+__all__ = ["FAMILIES", "SIZES", "picture_size"]
+
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "ResNet": ("resnet10t", "resnet18", "resnet18d", "resnet26t", "resnet34", "resnet50"),
+    "ResNet, other pools": ("resnetaa34d", "resnetblur18", "resnetrs50"),
+    "Wide ResNet": ("wide_resnet50_2",),
+    "ResNeXt": ("resnext50_32x4d", "resnext50d_32x4d"),
+    "SE-ResNet": (
+        "seresnet18",
+        "legacy_seresnet18",
+        "legacy_seresnext26_32x4d",
+        "seresnext26d_32x4d",
+    ),
+    "ECA-ResNet": ("ecaresnet26t", "ecaresnext26t_32x4d"),
+    "SK-ResNet": ("skresnet18", "skresnet34"),
+    "ResNetV2": ("resnetv2_18", "resnetv2_50", "resnetv2_50d_gn", "resnetv2_50x1_bit"),
+    "ResNeSt": ("resnest14d", "resnest26d"),
+    "Res2Net": ("res2net50_14w_8s", "res2net50_48w_2s", "res2next50"),
+    "BYOB-Net": ("resnet32ts", "seresnet33ts", "gcresnet33ts", "resnext26ts", "resnet51q"),
+    "DenseNet": ("densenet121", "densenetblur121d"),
+    "DPN": ("dpn48b", "dpn68"),
+    "DLA": ("dla34", "dla46_c", "dla46x_c", "dla60_res2net"),
+    "Inception": ("inception_v3", "inception_v4", "inception_resnet_v2"),
+    "Xception": ("legacy_xception", "xception41", "xception41p"),
+    "MobileNetV1": ("mobilenetv1_100", "mobilenetv1_100h"),
+    "MobileNetV2": ("mobilenetv2_035", "mobilenetv2_100", "mobilenetv2_110d"),
+    "MobileNetV3": (
+        "mobilenetv3_small_050",
+        "mobilenetv3_small_100",
+        "mobilenetv3_large_100",
+        "mobilenetv3_rw",
+        "tf_mobilenetv3_small_100",
+        "tf_mobilenetv3_small_minimal_100",
+        "tf_mobilenetv3_large_100",
+    ),
+    "MobileNetV4": (
+        "mobilenetv4_conv_small",
+        "mobilenetv4_conv_small_050",
+        "mobilenetv4_conv_medium",
+        "mobilenetv4_conv_blur_medium",
+        "mobilenetv4_conv_aa_medium",
+    ),
+    "EdgeTPU": ("mobilenet_edgetpu_100", "mobilenet_edgetpu_v2_xs"),
+    "MnasNet": ("mnasnet_small", "mnasnet_050", "mnasnet_100", "semnasnet_075", "semnasnet_100"),
+    "MixNet": ("mixnet_s", "mixnet_m", "tf_mixnet_s"),
+    "FBNet": ("fbnetc_100", "fbnetv3_b"),
+    "SPNASNet": ("spnasnet_100",),
+    "HardCoRe-NAS": ("hardcorenas_a", "hardcorenas_c"),
+    "TinyNet": ("tinynet_a", "tinynet_c", "tinynet_e"),
+    "LCNet": ("lcnet_035", "lcnet_050", "lcnet_100"),
+    "LCNetV2": ("lcnetv2_small",),
+    "EfficientNet": (
+        "efficientnet_b0",
+        "efficientnet_b1",
+        "efficientnet_es",
+        "efficientnet_b0_gn",
+        "efficientnet_blur_b0",
+        "tf_efficientnet_b0",
+        "tf_efficientnet_b1",
+        "tf_efficientnet_es",
+        "tf_efficientnet_cc_b0_4e",
+    ),
+    "EfficientNet-Lite": (
+        "efficientnet_lite0",
+        "efficientnet_lite1",
+        "tf_efficientnet_lite0",
+        "tf_efficientnet_lite2",
+    ),
+    "EfficientNetV2": (
+        "efficientnetv2_rw_t",
+        "gc_efficientnetv2_rw_t",
+        "efficientnetv2_s",
+        "tf_efficientnetv2_b0",
+        "tf_efficientnetv2_b1",
+        "tf_efficientnetv2_s",
+    ),
+    "ReXNet": ("rexnet_100", "rexnetr_100"),
+    "GhostNet": ("ghostnet_050", "ghostnet_100"),
+    "GhostNetV2": ("ghostnetv2_100",),
+    "GhostNetV3": ("ghostnetv3_050",),
+    "RegNetX": ("regnetx_002", "regnetx_004", "regnetx_008"),
+    "RegNetY": ("regnety_002", "regnety_004", "regnety_008"),
+    "RegNetZ": ("regnetz_005", "regnetz_b16"),
+    "CSPNet": ("cspresnet50", "cspresnext50"),
+    "DarkNet": ("darknet17", "sedarknet21", "darknet53"),
+    "CSP-DarkNet": ("cspdarknet53", "cs3darknet_s", "cs3darknet_focus_s", "cs3sedarknet_l"),
+    "CSPNeXt": ("cspnext_tiny", "cspnext_s"),
+    "VoVNet": (
+        "vovnet39a",
+        "ese_vovnet19b_dw",
+        "ese_vovnet19b_slim",
+        "ese_vovnet19b_slim_dw",
+        "eca_vovnet39b",
+    ),
+    "HRNet": ("hrnet_w18_small", "hrnet_w18_small_v2", "hrnet_w18"),
+    "SelecSLS": ("selecsls42", "selecsls42b", "selecsls60b"),
+    "RepVGG": ("repvgg_a0", "repvgg_b0", "repvgg_d2se"),
+    "MobileOne": ("mobileone_s0", "mobileone_s1", "mobileone_s4"),
+    "RepGhost": ("repghostnet_050", "repghostnet_100"),
+    "GENet": ("gernet_s", "gernet_m"),
+    "NFNet": ("nf_regnet_b0", "nf_resnet26", "eca_nfnet_l0", "dm_nfnet_f0"),
+    "HGNet": ("hgnet_tiny",),
+    "HGNetV2": ("hgnetv2_b0", "hgnetv2_b1", "hgnetv2_b3"),
+    "TResNet": ("tresnet_m",),
+    "StarNet": ("starnet_s050", "starnet_s1", "starnet_s2"),
+    "FasterNet": ("fasternet_t0", "fasternet_t1"),
+    "FastViT": ("fastvit_t8", "fastvit_s12"),
+    "ConvMixer": ("convmixer_1024_20_ks9_p14", "convmixer_768_32"),
+    "ConvNeXt": ("convnext_atto", "convnext_femto", "convnext_atto_ols", "convnextv2_atto"),
+    "InceptionNeXt": ("inception_next_atto",),
+    "MetaFormer": ("poolformer_s12", "poolformerv2_s12", "convformer_s18"),
+    "EdgeNeXt": ("edgenext_xx_small",),
+    "NASNet": ("pnasnet5large", "nasnetalarge"),
+    "VGG": ("vgg11", "vgg11_bn"),
+}
+"""Family to model names of timm."""
+
+SIZES: dict[str, int] = {"vgg11": 224, "vgg11_bn": 224}
+"""Pixels on a side for networks that need more than 96: VGG's first linear layer reads 7x7."""
+
+
+def picture_size(model: str) -> int:
+    """Pixels on a side."""
+    return SIZES.get(model, 96)

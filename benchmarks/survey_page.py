@@ -1,0 +1,101 @@
+"""The survey's records as a page of Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from survey_models import FAMILIES, picture_size
+
+__all__ = ["page"]
+
+_BOUND = 15.0
+"""Decibels that every network must reach."""
+
+
+def page(records: Mapping[str, Mapping[str, Any]], timm_version: str) -> str:
+    """The whole page."""
+    known = [records[name] for names in FAMILIES.values() for name in names if name in records]
+    done = [record for record in known if record["status"] == "ok"]
+    good = [record for record in done if record["sqnr"] >= _BOUND]
+    families = [
+        family
+        for family, names in FAMILIES.items()
+        if any(records.get(name, {}).get("status") == "ok" for name in names)
+    ]
+    integer = [record for record in done if not record["islands"]]
+    same = sum(bool(record["same_bits"]) for record in integer)
+    lines = [
+        "# Strangers' networks",
+        "",
+        "Networks that nobody here wrote: timm's convolutional families, captured, quantized and "
+        "run by the engine. Made by `python benchmarks/survey.py`; do not edit.",
+        "",
+        f"timm {timm_version}, torch {torch.__version__.partition('+')[0]}. Weights are random, "
+        "batch normalization is settled by three passes in training mode, pictures are noise. "
+        "SQNR compares the outputs with PyTorch's float32 ones, on pictures that were not used for "
+        "calibration.",
+        "",
+        f"- {len(done)} of {len(known)} networks run, of {len(families)} families of "
+        f"{len(FAMILIES)}.",
+        f"- {len(good)} of them reach {_BOUND:g} dB.",
+        f"- {len(integer)} run in integers alone; {same} of these give the bits of the exact "
+        "executor.",
+        f"- {sum(record['status'] == 'refused' for record in known)} are refused with an error "
+        "that names the layer, "
+        f"{sum(record['status'] == 'crashed' for record in known)} fail in another way.",
+        "",
+        *_reasons(known),
+        "| family | network | parameters (M) | picture | SQNR (dB) | operators | in float | result "
+        "|",
+        "|---|---|--:|--:|--:|--:|--:|---|",
+    ]
+    for family, names in FAMILIES.items():
+        lines.extend(_row(family, records[name]) for name in names if name in records)
+    return "\n".join(lines) + "\n"
+
+
+def _reasons(records: list[Mapping[str, Any]]) -> list[str]:
+    counts = Counter(_kind(record) for record in records if record["status"] != "ok")
+    if not counts:
+        return []
+    rows = [f"| {kind} | {count} |" for kind, count in counts.most_common()]
+    return ["| what is missing | networks |", "|---|--:|", *rows, ""]
+
+
+def _kind(record: Mapping[str, Any]) -> str:
+    """A reason without what belongs to one network: module, line, numbers."""
+    reason = re.sub(r" in \S+ \([^)]*\):", ":", _plain(record))
+    reason = re.sub(r"'[^']*'", "...", reason.partition(". Remedy")[0])
+    return re.sub(r"[\d.]+", "n", reason)
+
+
+def _plain(record: Mapping[str, Any]) -> str:
+    """Without the machine's paths, in one cell."""
+    reason = re.sub(r"/\S*/site-packages/", "", str(record["reason"]))
+    return reason.replace("|", "\\|")
+
+
+def _row(family: str, record: Mapping[str, Any]) -> str:
+    size = picture_size(record["model"])
+    cells = [family, record["model"], _millions(record), f"{size}x{size}"]
+    if record["status"] != "ok":
+        return "| " + " | ".join([*cells, "", "", "", _plain(record)]) + " |"
+    notes = ["runs"]
+    if record["sqnr"] < _BOUND:
+        notes = [
+            f"chaotic: pictures with noise at 40 dB give {record['control']:.1f} dB in float32"
+        ]
+    if record["islands"]:
+        notes.append("in float: " + ", ".join(record["island_kinds"]))
+    elif not record["same_bits"]:
+        notes.append("DIFFERS from the exact executor")
+    cells += [f"{record['sqnr']:.1f}", str(record["operators"]), str(record["islands"])]
+    return "| " + " | ".join([*cells, "; ".join(notes)]) + " |"
+
+
+def _millions(record: Mapping[str, Any]) -> str:
+    return f"{record['parameters'] / 1e6:.1f}" if "parameters" in record else ""
