@@ -56,9 +56,12 @@ _HOMES = {
     "load": "wbcq.engine.model",
     "quantize": "wbcq.quant.api",
 }
+_PACKAGES = ("data", "models", "train")
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return import_module(f"wbcq.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'wbcq' has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)
@@ -67,4 +70,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted((*__all__, *_PACKAGES))

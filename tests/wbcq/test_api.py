@@ -365,3 +365,10 @@ def test_progress_and_warnings_leave_stdout_and_stderr_alone():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout == result.stderr == ""
+
+
+def test_packages_are_attributes():
+    assert wbcq.models.names()
+    assert {"data", "models", "quantize"} <= set(dir(wbcq))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = wbcq.nothing
