@@ -35,8 +35,12 @@ void widen(const format::OpRecord& op, const Tensor& in, const Tensor& out, Halo
 }  // namespace
 
 void assign_layouts(const format::ModelFile& file, std::vector<Tensor>& tensors) {
-  // Set for the quantized pictures, until a reader turns up that cannot use a halo.
+  // Set for the engine's own pictures, until a reader turns up that cannot use a halo.
   std::vector<std::optional<Halo>> halos(tensors.size());
+  for (const format::IoRecord& io : file.inputs()) {
+    const Tensor& input = tensors[io.tensor];
+    if (!input.is_planar && input.channels <= kMaxHaloChannels) halos[io.tensor] = Halo{};
+  }
   for (const format::OpRecord& op : file.ops()) {
     const auto inputs = file.op_inputs(op);
     const uint32_t output = file.op_outputs(op)[0];
@@ -63,7 +67,7 @@ void assign_layouts(const format::ModelFile& file, std::vector<Tensor>& tensors)
     halos[records[i].parent - 1].reset();
   }
   for (size_t i = 0; i < tensors.size(); ++i) {
-    tensors[i].layout = halos[i] ? make_layout(tensors[i], tensors[i].channels, *halos[i])
+    tensors[i].layout = halos[i] ? make_layout(tensors[i], tensors[i].pixel_bytes(), *halos[i])
                                  : dense_layout(tensors[i]);
   }
   for (size_t i = 0; i < records.size(); ++i) {

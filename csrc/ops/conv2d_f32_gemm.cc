@@ -13,6 +13,21 @@
 namespace wbcq {
 namespace {
 
+// Kernel rows whose input pixels lie side by side are one segment, as in ops/conv2d_gemm.cc. The
+// products keep their order, so the bits do not change.
+bool can_fuse_kernel_row(const Conv2dF32Spec& spec) {
+  const TensorLayout& layout = spec.inputs[0]->layout;
+  return spec.groups == 1 && spec.inputs.size() == 1 && spec.x.kernel > 1 && spec.x.dilation == 1 &&
+         layout.pixel_stride == spec.inputs[0]->pixel_bytes() &&
+         spec.x.reach_before() <= static_cast<int64_t>(layout.halo.left) &&
+         spec.x.reach_beyond() <= static_cast<int64_t>(layout.halo.right);
+}
+
+WindowAxis one_tap(WindowAxis axis) {
+  axis.kernel = 1;
+  return axis;
+}
+
 class ConvGemmF32Op final : public Op {
  public:
   explicit ConvGemmF32Op(const Conv2dF32Spec& spec)
@@ -24,13 +39,15 @@ class ConvGemmF32Op final : public Op {
         lo_(spec.lo),
         hi_(spec.hi),
         group_inputs_(spec.in_channels_per_group()) {
+    const bool fused = can_fuse_kernel_row(spec);
     for (const Tensor* input : inputs_) {
-      indirections_.emplace_back(spec.y, spec.x, input->layout);
+      indirections_.emplace_back(spec.y, fused ? one_tap(spec.x) : spec.x, input->layout);
     }
-    for (size_t tap = 0; tap < spec.taps(); ++tap) {
+    const size_t fused_taps = fused ? static_cast<size_t>(spec.x.kernel) : 1;
+    for (size_t tap = 0; tap < spec.taps(); tap += fused_taps) {
       for (const Tensor* input : inputs_) {
         const size_t channels = inputs_.size() == 1 ? group_inputs_ : input->channels;
-        steps_.push_back(static_cast<uint32_t>(channels));
+        steps_.push_back(static_cast<uint32_t>(fused_taps * channels));
       }
     }
     cost_ = conv2d_f32_cost(spec);

@@ -1,87 +1,135 @@
 // Reorders floats between the engine's N, H, W, C and the caller's N, C, H, W.
 #include <algorithm>
-#include <type_traits>
+#include <cstring>
 
 #include "ops/row_plan.h"
 
 namespace wbcq {
 namespace {
 
-// Channels that one tile moves: one cache line of each pixel.
+// Channels that are moved together: one cache line of each pixel.
 constexpr size_t kBlock = 16;
 
-class ReorderOp final : public Op {
- public:
-  ReorderOp(const Tensor& tensor, std::string_view kind, std::string_view kernel, bool to_planar)
-      : Op(tensor.name, kind, kernel),
-        tensor_(tensor),
-        to_planar_(to_planar),
-        blocks_(ceil_div(tensor.channels, kBlock)) {
+// `pixels` pixels of the tensor, `stride` floats apart, and as many elements of each of kChannels
+// planes.
+template <size_t kChannels>
+void interleave(const float* planes, size_t plane_stride, float* out, size_t stride,
+                size_t pixels) {
+  for (size_t x = 0; x < pixels; ++x, out += stride) {
+    for (size_t c = 0; c < kChannels; ++c) out[c] = planes[c * plane_stride + x];
+  }
+}
+
+void interleave(const float* planes, size_t plane_stride, float* out, size_t stride, size_t pixels,
+                size_t channels) {
+  switch (channels) {  // pictures
+    case 1:
+      return interleave<1>(planes, plane_stride, out, stride, pixels);
+    case 3:
+      return interleave<3>(planes, plane_stride, out, stride, pixels);
+    case 4:
+      return interleave<4>(planes, plane_stride, out, stride, pixels);
+    default:
+      break;
+  }
+  for (size_t begin = 0; begin < channels; begin += kBlock) {
+    const size_t end = std::min(begin + kBlock, channels);
+    for (size_t x = 0; x < pixels; ++x) {
+      for (size_t c = begin; c < end; ++c) out[x * stride + c] = planes[c * plane_stride + x];
+    }
+  }
+}
+
+void deinterleave(const float* in, size_t stride, float* planes, size_t plane_stride, size_t pixels,
+                  size_t channels) {
+  for (size_t begin = 0; begin < channels; begin += kBlock) {
+    const size_t end = std::min(begin + kBlock, channels);
+    for (size_t x = 0; x < pixels; ++x) {
+      for (size_t c = begin; c < end; ++c) planes[c * plane_stride + x] = in[x * stride + c];
+    }
+  }
+}
+
+class ReorderOp : public Op {
+ protected:
+  ReorderOp(const Tensor& tensor, std::string_view kind, std::string_view kernel)
+      : Op(tensor.name, kind, kernel), tensor_(tensor) {
     cost_.activation_bytes = 2 * tensor.pixels() * tensor.pixel_bytes();
   }
 
-  std::unique_ptr<OpPlan> plan(size_t batch, size_t /*threads*/) const override {
-    return std::make_unique<RowPlan<ReorderOp>>(*this, batch * blocks_);
-  }
-
-  // A tile is a block of the channels of one picture.
-  void run_rows(const OpBuffers& buffers, size_t first, size_t last, std::byte*) const {
-    for (size_t i = first; i < last; ++i) {
-      const size_t picture = i / blocks_;
-      const size_t planar = picture * tensor_.pixels() * tensor_.channels;
-      if (to_planar_) {
-        auto* out = reinterpret_cast<float*>(buffers.outputs[0]) + planar;
-        for_each_row(buffers.inputs[0], picture, [&](const float* in, size_t pixel) {
-          move_row(i, [&](size_t x, size_t c) {
-            out[c * tensor_.pixels() + pixel + x] = in[x * pixel_stride() + c];
-          });
-        });
-      } else {
-        const auto* in = reinterpret_cast<const float*>(buffers.inputs[0]) + planar;
-        for_each_row(buffers.outputs[0], picture, [&](float* out, size_t pixel) {
-          move_row(i, [&](size_t x, size_t c) {
-            out[x * pixel_stride() + c] = in[c * tensor_.pixels() + pixel + x];
-          });
-        });
-      }
-    }
-  }
-
- private:
   size_t pixel_stride() const { return tensor_.layout.pixel_stride / sizeof(float); }
-
-  // f(first pixel of a row of the tensor, how many pixels of the picture come before it)
-  template <typename Byte, typename F>
-  void for_each_row(Byte* memory, size_t picture, F f) const {
-    using Float = std::conditional_t<std::is_const_v<Byte>, const float, float>;
-    for (size_t y = 0; y < tensor_.height; ++y) {
-      Byte* row = memory + tensor_.row_offset(picture * tensor_.height + y);
-      f(reinterpret_cast<Float*>(row), y * tensor_.width);
-    }
-  }
-
-  template <typename F>
-  void move_row(size_t tile, F move) const {
-    const size_t begin = tile % blocks_ * kBlock;
-    const size_t end = std::min(begin + kBlock, tensor_.channels);
-    for (size_t x = 0; x < tensor_.width; ++x) {
-      for (size_t c = begin; c < end; ++c) move(x, c);
-    }
+  // Where row y of the first plane of a picture begins in the caller's array, in floats.
+  size_t planar_offset(size_t picture, size_t y) const {
+    return picture * tensor_.pixels() * tensor_.channels + y * tensor_.width;
   }
 
   const Tensor& tensor_;
-  bool to_planar_;
-  size_t blocks_;
+};
+
+class ToPlanarOp final : public ReorderOp {
+ public:
+  explicit ToPlanarOp(const Tensor& tensor)
+      : ReorderOp(tensor, "to_planar", "to_planar_reference") {}
+
+  std::unique_ptr<OpPlan> plan(size_t batch, size_t /*threads*/) const override {
+    return std::make_unique<RowPlan<ToPlanarOp>>(*this, batch * tensor_.height);
+  }
+
+  void run_rows(const OpBuffers& buffers, size_t first, size_t last, std::byte*) const {
+    auto* planes = reinterpret_cast<float*>(buffers.outputs[0]);
+    for (size_t row = first; row < last; ++row) {
+      deinterleave(reinterpret_cast<const float*>(buffers.inputs[0] + tensor_.row_offset(row)),
+                   pixel_stride(),
+                   planes + planar_offset(row / tensor_.height, row % tensor_.height),
+                   tensor_.pixels(), tensor_.width, tensor_.channels);
+    }
+  }
+};
+
+// Fills the tensor's halo with zeros.
+class FromPlanarOp final : public ReorderOp {
+ public:
+  explicit FromPlanarOp(const Tensor& tensor)
+      : ReorderOp(tensor, "from_planar", "from_planar_reference") {}
+
+  std::unique_ptr<OpPlan> plan(size_t batch, size_t /*threads*/) const override {
+    return std::make_unique<RowPlan<FromPlanarOp>>(*this, batch * padded_rows());
+  }
+
+  size_t padded_rows() const {
+    return tensor_.layout.halo.top + tensor_.height + tensor_.layout.halo.bottom;
+  }
+
+  // Rows of the halo and of the picture, counted through all pictures.
+  void run_rows(const OpBuffers& buffers, size_t first, size_t last, std::byte*) const {
+    const TensorLayout& layout = tensor_.layout;
+    const auto* planes = reinterpret_cast<const float*>(buffers.inputs[0]);
+    for (size_t row = first; row < last; ++row) {
+      const size_t picture = row / padded_rows();
+      const size_t y = row % padded_rows() - layout.halo.top;  // wraps above the picture
+      if (y >= tensor_.height) {
+        std::memset(buffers.outputs[0] + row * layout.row_stride, 0, layout.row_stride);
+        continue;
+      }
+      std::byte* pixels = buffers.outputs[0] + tensor_.row_offset(picture * tensor_.height + y);
+      interleave(planes + planar_offset(picture, y), tensor_.pixels(),
+                 reinterpret_cast<float*>(pixels), pixel_stride(), tensor_.width, tensor_.channels);
+      const size_t left = layout.halo.left * layout.pixel_stride;
+      std::memset(pixels - left, 0, left);
+      std::memset(pixels + tensor_.width * layout.pixel_stride, 0,
+                  layout.halo.right * layout.pixel_stride);
+    }
+  }
 };
 
 }  // namespace
 
 std::unique_ptr<Op> make_to_planar(const Tensor& tensor) {
-  return std::make_unique<ReorderOp>(tensor, "to_planar", "to_planar_reference", true);
+  return std::make_unique<ToPlanarOp>(tensor);
 }
 
 std::unique_ptr<Op> make_from_planar(const Tensor& tensor) {
-  return std::make_unique<ReorderOp>(tensor, "from_planar", "from_planar_reference", false);
+  return std::make_unique<FromPlanarOp>(tensor);
 }
 
 }  // namespace wbcq

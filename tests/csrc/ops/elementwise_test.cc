@@ -160,5 +160,34 @@ TEST(ToPlanar, MovesChannelsOutside) {
   }
 }
 
+TEST(FromPlanar, InterleavesAndFillsTheHalo) {
+  Random random;
+  for (const size_t channels : {1, 2, 3, 4, 5, 16, 17, 50}) {
+    for (const Halo& halo : {Halo{}, Halo{1, 2, 0, 3}, Halo{3, 0, 2, 1}}) {
+      Tensor x = testing::f32_tensor("x", 3, 5, channels);
+      const size_t batch = 2;
+      std::vector<float> planes(testing::elements(x, batch));
+      for (float& value : planes) value = random.uniform_float(-1.0f, 1.0f);
+      x.layout = make_layout(x, x.pixel_bytes(), halo);
+      std::vector<std::byte> output(x.layout.bytes(batch), std::byte{0x55});
+      testing::run_tiles(*make_from_planar(x), batch, 2,
+                         {reinterpret_cast<const std::byte*>(planes.data())}, output.data());
+      const auto* values = reinterpret_cast<const float*>(output.data());
+      const size_t columns = halo.left + 5 + halo.right;
+      const size_t rows = halo.top + 3 + halo.bottom;
+      for (size_t i = 0; i < batch * rows * columns; ++i) {
+        const size_t n = i / (rows * columns);
+        const size_t py = i / columns % rows - halo.top, px = i % columns - halo.left;
+        for (size_t c = 0; c < channels; ++c) {
+          const bool inside = py < 3 && px < 5;
+          ASSERT_EQ(values[i * channels + c],
+                    inside ? planes[((n * channels + c) * 3 + py) * 5 + px] : 0.0f);
+        }
+      }
+      EXPECT_EQ(output[x.layout.bytes(batch) - kTensorSlack], std::byte{0x55});
+    }
+  }
+}
+
 }  // namespace
 }  // namespace wbcq

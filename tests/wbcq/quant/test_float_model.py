@@ -142,6 +142,39 @@ def test_groups(channels: int, groups: int, outputs: int, isa: str) -> None:
         assert_close(wbcq.QuantizedModel(data, threads=threads, isa=isa)(x), expected)
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 12, 17])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "pads", "dilation"),
+    [(7, 2, 3, 1), (3, 1, 1, 1), ((3, 5), (2, 1), (0, 2), 1), (3, 1, 2, 2), (2, 2, 0, 1)],
+)
+def test_first_layers(channels: int, kernel: int, stride: int, pads: int, dilation: int) -> None:
+    """Pictures that only convolutions read have their padding in memory."""
+    torch.manual_seed(channels)
+    layer = nn.Conv2d(channels, 20, kernel, stride, pads, dilation)
+    x = torch.randn(3, channels, 13, 18)
+    with torch.no_grad():
+        expected = layer(x)
+    for threads in (1, 2):
+        compiled = wbcq.compile_float(layer, x, threads=threads)
+        assert_close(compiled(x), expected)
+        assert_close(compiled(x), expected)  # in memory that was used
+
+
+@pytest.mark.parametrize("pool", [False, True])
+def test_readers_with_different_paddings(pool: bool) -> None:
+    torch.manual_seed(0)
+    model = Wraps(
+        lambda self, x: (
+            self.wide(x), self.narrow(x), self.deep(x), F.max_pool2d(x, 2) if pool else self.last(x)
+        ),
+        wide=nn.Conv2d(3, 8, 5, 1, 2), narrow=nn.Conv2d(3, 8, 3, 2, 1),
+        deep=nn.Conv2d(3, 3, 3, padding=1, groups=3), last=nn.Conv2d(3, 5, 1),
+    ).eval()  # fmt: skip
+    x = torch.randn(2, 3, 11, 14)
+    with torch.no_grad():
+        assert_close(wbcq.compile_float(model, x)(x), model(x))
+
+
 def test_grouped_with_a_residual() -> None:
     torch.manual_seed(0)
     model = Wraps(
