@@ -39,9 +39,11 @@ Status validate_binary(const ModelFile& file, const OpRecord& op, const std::str
 std::string op_label(const ModelFile& file, const OpRecord& op);
 std::string tensor_label(const ModelFile& file, uint32_t tensor);
 
+Status invalid_file_status(std::initializer_list<Part> message);
+
 template <typename... Parts>
-Status invalid_file(const Parts&... parts) {
-  return Status(StatusCode::kInvalidFile, cat(parts...));
+[[gnu::always_inline]] inline Status invalid_file(const Parts&... parts) {
+  return invalid_file_status({Part(parts)...});
 }
 
 // Checks that operators share; tensors and blobs are indices.
