@@ -33,6 +33,7 @@ Status validate_lookup(const ModelFile& file, const OpRecord& op, const std::str
 Status validate_resize(const ModelFile& file, const OpRecord& op, const std::string& label);
 Status validate_pad(const ModelFile& file, const OpRecord& op, const std::string& label);
 Status validate_unary(const ModelFile& file, const OpRecord& op, const std::string& label);
+Status validate_normalize(const ModelFile& file, const OpRecord& op, const std::string& label);
 Status validate_binary(const ModelFile& file, const OpRecord& op, const std::string& label);
 
 // "op 12 'layer1.0.conv1' (conv2d)", "tensor 3 'x'".

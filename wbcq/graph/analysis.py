@@ -18,7 +18,9 @@ from wbcq.graph.ir import (
     Linear,
     MaxPool2d,
     Node,
+    Normalize,
     Pad,
+    Rearrange,
     Reshape,
     Resize,
     Slice,
@@ -36,17 +38,17 @@ __all__ = [
     "shared_qparams_groups",
 ]
 
-_MOVES = (AdaptiveMaxPool2d, Flatten, MaxPool2d, Pad, Reshape, Resize, Slice)
+_MOVES = (AdaptiveMaxPool2d, Flatten, MaxPool2d, Pad, Rearrange, Reshape, Resize, Slice)
 """Operators whose results have the scale and zero point of their input."""
 
 
-_FOLLOWS = (Flatten, Reshape, Unary)
+_FOLLOWS = (Flatten, Rearrange, Reshape, Unary)
 """Operators that compute in float32 where their input is float32."""
 
 
 def is_float_node(node: Node) -> bool:
     """True if a node has no integer form and computes in float32."""
-    return isinstance(node.op, (Div, Softmax))
+    return isinstance(node.op, (Div, Normalize, Softmax))
 
 
 def float_values(graph: Graph, float_nodes: frozenset[str] = frozenset()) -> frozenset[str]:

@@ -96,6 +96,46 @@ CASES: dict[str, tuple[Callable[[Tensor], Any], list[str]]] = {
         lambda x: F.adaptive_max_pool2d(x, 4) - F.adaptive_avg_pool2d(x, (4, 4)),
         ["AdaptiveMaxPool2d", "AdaptiveAvgPool2d", "Sub"],
     ),
+    "group norm": (lambda x: F.group_norm(x, 2), ["Normalize"]),
+    "instance norm": (lambda x: F.instance_norm(x), ["Normalize"]),
+    "layer norm of rows": (
+        lambda x: F.layer_norm(x.mean((2, 3)), [4]),
+        ["AdaptiveAvgPool2d", "Flatten", "Normalize"],
+    ),
+    "layer norm of pictures": (
+        lambda x: F.layer_norm(x, [4, 6, 6], 2 * torch.ones(4, 6, 6)),
+        ["Normalize"],
+    ),
+    "layer norm of pixels": (
+        lambda x: F.layer_norm(x.permute(0, 2, 3, 1), [4]).permute(0, 3, 1, 2),
+        ["Normalize"],
+    ),
+    "layer norm of tokens": (
+        lambda x: F.layer_norm(x.flatten(2).transpose(1, 2), [4]).relu().mean(1),
+        ["Normalize", "Clamp", "AdaptiveAvgPool2d", "Flatten"],
+    ),
+    "layer norm of columns": (
+        lambda x: F.layer_norm(x, [6]),
+        ["Rearrange", "Normalize", "Rearrange"],
+    ),
+    "channels last": (
+        lambda x: (
+            lambda y: (torch.sigmoid(y * torch.arange(4) + 1) * y.relu_()).permute(0, 3, 1, 2)
+        )(x.permute(0, 2, 3, 1)),
+        ["ChannelAffine", "Unary", "Unary", "Clamp", "Mul"],
+    ),
+    "transposed": (lambda x: x.transpose(2, 3) + x, ["Rearrange", "Add"]),
+    "rotated": (lambda x: x.transpose(2, 3).flip(3), ["Rearrange", "Rearrange"]),
+    "mixed orders": (
+        lambda x: x.permute(0, 2, 3, 1) + x.permute(0, 3, 2, 1),
+        ["Rearrange", "Rearrange", "Add"],
+    ),
+    "pixel shuffle by hand": (
+        lambda x: (
+            x.view(x.size(0), 1, 2, 2, 6, 6).permute(0, 1, 4, 2, 5, 3).reshape(x.size(0), 1, 12, 12)
+        ),
+        ["Rearrange"],
+    ),
     "every other pixel": (lambda x: x[..., ::2, ::2], ["MaxPool2d"]),
     "crop": (lambda x: x[:, :, 1:-1, 2:], ["Conv2d"]),
     "focus": (
@@ -178,6 +218,38 @@ def test_prelu_with_a_slope_for_each_channel() -> None:
     nn.init.uniform_(prelu.weight, -0.5, 0.5)
     _, prepared = check(nn.Sequential(nn.Conv2d(3, 4, 3), prelu, nn.Conv2d(4, 2, 1)), (3, 8, 8))
     assert op_names(prepared) == ["Conv2d", "Clamp", "Clamp", "Conv2d", "Conv2d"]
+
+
+class _ConvNext(nn.Module):
+    """Depthwise, then layer norm, an inverted bottleneck and layer scale with channels last."""
+
+    def __init__(self, *, scales_last: bool) -> None:
+        super().__init__()
+        self.scales_last = scales_last
+        self.depthwise = nn.Conv2d(4, 4, 7, padding=3, groups=4)
+        self.norm = nn.LayerNorm(4)
+        self.up, self.down = nn.Linear(4, 16), nn.Linear(16, 4)
+        self.gamma = nn.Parameter(torch.rand(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
+        y = self.down(F.gelu(self.up(y)))
+        if self.scales_last:
+            y = (self.gamma * y).permute(0, 3, 1, 2)
+        else:
+            y = y.permute(0, 3, 1, 2).mul(self.gamma.reshape(1, -1, 1, 1))
+        return x + y
+
+
+@pytest.mark.parametrize("scales_last", [True, False])
+def test_convnext_needs_no_rearranging(scales_last: bool) -> None:
+    torch.manual_seed(0)
+    _, prepared = check(_ConvNext(scales_last=scales_last), (4, 9, 8))
+    assert op_names(prepared) == ["Conv2d", "Normalize", "Conv2d", "Conv2d"]
+    up, down = prepared.nodes[2:]
+    assert isinstance(up.op, ir.Conv2d)
+    assert [function.name for function in up.op.functions] == ["gelu"]
+    assert ir.residual(down) is not None
 
 
 class _Standardized(nn.Conv2d):

@@ -16,6 +16,7 @@ from __future__ import annotations
 from wbcq.graph.translations import channels, elementwise, functions, layers, pooling, views
 from wbcq.graph.translations.call import (
     TRANSLATIONS,
+    Arrange,
     AtenCall,
     Deferred,
     Emit,
@@ -32,6 +33,7 @@ from wbcq.graph.translations.call import (
 
 __all__ = [
     "TRANSLATIONS",
+    "Arrange",
     "AtenCall",
     "Deferred",
     "Emit",

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from wbcq.engine import program as prog
+from wbcq.errors import UnsupportedOperatorError
 from wbcq.graph import ir
 from wbcq.quant.integer import clamp_bounds
-from wbcq.quant.lowering.context import Lowering
+from wbcq.quant.lowering.context import Lowering, describe, picture
 from wbcq.quant.lowering.tables import float_function, function_table
 
-__all__ = ["arithmetic", "clamp", "divide", "softmax", "unary"]
+__all__ = ["arithmetic", "clamp", "divide", "normalize", "softmax", "unary"]
 
 
 def arithmetic(context: Lowering, node: ir.Node, op: ir.Add | ir.Sub | ir.Mul) -> None:
@@ -81,3 +84,19 @@ def softmax(context: Lowering, node: ir.Node, op: ir.Softmax) -> None:
     """Softmax in float."""
     x = context.f32(node.inputs[0])
     context.emit_float(node, lambda name, y: prog.Softmax(name, x, y))
+
+
+def normalize(context: Lowering, node: ir.Node, op: ir.Normalize) -> None:
+    """Layer, group or instance normalization in float."""
+    x = context.f32(node.inputs[0])
+    channels = picture(context.graph.values[node.inputs[0]])[2]
+    if context.tensors[x].channels != channels:
+        raise UnsupportedOperatorError(
+            f"{describe(node)} normalizes a flattened picture. Remedy: pool to 1x1 before flatten"
+        )
+    weight, bias = context.graph.param(node, "weight"), context.graph.param(node, "bias")
+    weight = np.ones(channels, np.float32) if weight is None else weight
+    bias = np.zeros(channels, np.float32) if bias is None else bias
+    context.emit_float(
+        node, lambda name, y: prog.Normalize(name, x, y, weight, bias, op.groups, op.eps)
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ from wbcq.errors import UnsupportedOperatorError
 from wbcq.graph import ir
 from wbcq.graph.analysis import is_relabelling
 from wbcq.quant.lowering.context import Lowering, describe, picture, sizes
+from wbcq.quant.lowering.digits import as_digits
 from wbcq.quant.lowering.tables import function_table
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "flatten",
     "max_pool2d",
     "pad",
+    "rearrange",
     "reshape",
     "resize",
     "slice_channels",
@@ -125,12 +128,31 @@ def reshape(context: Lowering, node: ir.Node, op: ir.Reshape) -> None:
     shape = (x.height, x.width, x.channels)
     flat = len(after) == 1 and len(before) == 3
     same = is_relabelling(before, after) and shape == picture(context.graph.values[node.output])
-    if not same and not flat:
+    if same or flat:
+        flatten(context, node, ir.Flatten())
+    else:
+        rearrange(context, node, ir.Rearrange(after, after, _row_major(after)))
+
+
+def _row_major(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(math.prod(sizes[axis + 1 :]) for axis in range(len(sizes)))
+
+
+def rearrange(context: Lowering, node: ir.Node, op: ir.Rearrange) -> None:
+    """Elements in another order."""
+    x = context.tensors[context.operand(node.inputs[0], context.dtype(node))]
+    height, width, channels = picture(context.graph.values[node.output])
+    # From N, C, H, W of the graph to N, H, W, C of the program.
+    numbers = op.numbers().reshape(channels, height, width).transpose(1, 2, 0).ravel()
+    channel, pixel = np.divmod(numbers, x.height * x.width)
+    found = as_digits(pixel * x.channels + channel)
+    if found is None:
         raise UnsupportedOperatorError(
-            f"{describe(node)} reshapes {list(before)} to {list(after)}, which moves elements. "
-            "Remedy: flatten, or slice, concatenate and shuffle channels"
+            f"{describe(node)} rearranges {x.channels}x{x.height}x{x.width} to "
+            f"{channels}x{height}x{width} in more than {prog.MAX_DIGITS} steps"
         )
-    flatten(context, node, ir.Flatten())
+    sizes, strides, offset = found
+    _move(context, node, lambda name, x, y: prog.Rearrange(name, x, y, sizes, strides, offset))
 
 
 def slice_channels(context: Lowering, node: ir.Node, op: ir.Slice) -> None:
