@@ -121,7 +121,8 @@ def quantized_values(graph: Graph, float_nodes: frozenset[str] = frozenset()) ->
     floats = float_values(graph, float_nodes)
     names = list(graph.inputs)
     for node in graph:
-        if node.pre_activation is not None and node.name not in float_nodes:
+        is_float = node.name in float_nodes or is_float_node(node)
+        if node.pre_activation is not None and not is_float:
             names.append(node.pre_activation)
         names.append(node.output)
     return tuple(name for name in names if name not in floats)

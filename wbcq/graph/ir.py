@@ -266,6 +266,8 @@ class Normalize(Op):
 
     groups: int = 0
     eps: float = 1e-5
+    activation: Activation = IDENTITY
+    functions: Functions = ()
 
 
 @dataclass(frozen=True)

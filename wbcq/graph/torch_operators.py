@@ -175,9 +175,9 @@ def _softmax(op: ir.Softmax, inputs: Sequence[Tensor], params: Params) -> Tensor
 def _normalize(op: ir.Normalize, inputs: Sequence[Tensor], params: Params) -> Tensor:
     x, weight, bias = inputs[0], params.get("weight"), params.get("bias")
     if op.groups:
-        return F.group_norm(x, op.groups, weight, bias, op.eps)
-    channels_last = x.movedim(1, -1)
-    return F.layer_norm(channels_last, (x.shape[1],), weight, bias, op.eps).movedim(-1, 1)
+        return _activate(F.group_norm(x, op.groups, weight, bias, op.eps), op.activation)
+    y = F.layer_norm(x.movedim(1, -1), (x.shape[1],), weight, bias, op.eps)
+    return _activate(y.movedim(-1, 1), op.activation)
 
 
 @runs(ir.MaxPool2d)

@@ -50,7 +50,7 @@ INSTANTIATE_TEST_SUITE_P(
     Views, WideRule,
     ::testing::Values(
         Broken{"'left': parent is tensor 30 of 30",
-               [](WideModel& m) { m.tensors[m.left].parent = 29; }},
+               [](WideModel& m) { m.tensors[m.left].parent = 31; }},
         Broken{"'left': its parent, tensor 3 'right', is a view itself",
                [](WideModel& m) { m.tensors[m.left].parent = m.right + 1; }},
         Broken{"'left': its parent, tensor 2 'left', is a view itself",

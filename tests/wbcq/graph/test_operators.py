@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from tests.wbcq.engine.strategies import cases
 from tests.wbcq.graph.helpers import Wraps, check, op_names
 from wbcq.graph import ir
 
@@ -130,6 +133,8 @@ CASES: dict[str, tuple[Callable[[Tensor], Any], list[str]]] = {
         lambda x: x.permute(0, 2, 3, 1) + x.permute(0, 3, 2, 1),
         ["Rearrange", "Rearrange", "Add"],
     ),
+    "pixel shuffle": (lambda x: F.pixel_shuffle(x, 2), ["Rearrange"]),
+    "pixel unshuffle": (lambda x: F.pixel_unshuffle(x, 3), ["Rearrange"]),
     "pixel shuffle by hand": (
         lambda x: (
             x.view(x.size(0), 1, 2, 2, 6, 6).permute(0, 1, 4, 2, 5, 3).reshape(x.size(0), 1, 12, 12)
@@ -250,6 +255,49 @@ def test_convnext_needs_no_rearranging(scales_last: bool) -> None:
     assert isinstance(up.op, ir.Conv2d)
     assert [function.name for function in up.op.functions] == ["gelu"]
     assert ir.residual(down) is not None
+
+
+@cases(1)
+@given(st.data())
+def test_transposed_convolutions(data: st.DataObject) -> None:
+    def pair(low: int, high: int) -> tuple[int, int]:
+        return data.draw(st.integers(low, high)), data.draw(st.integers(low, high))
+
+    kernel, stride, dilation, size = pair(1, 5), pair(1, 3), pair(1, 2), pair(1, 6)
+    extra = [
+        data.draw(st.integers(0, max(s, d) - 1)) for s, d in zip(stride, dilation, strict=True)
+    ]
+    # The output has at least one pixel.
+    most = [
+        ((n - 1) * s + d * (k - 1) + e) // 2
+        for n, s, d, k, e in zip(size, stride, dilation, kernel, extra, strict=True)
+    ]
+    padding = (
+        data.draw(st.integers(0, min(most[0], 4))),
+        data.draw(st.integers(0, min(most[1], 4))),
+    )
+    groups, bias = data.draw(st.sampled_from([1, 2, 4])), data.draw(st.booleans())
+    torch.manual_seed(0)
+    model = nn.ConvTranspose2d(
+        4, 8, kernel, stride, padding, (extra[0], extra[1]), groups, bias, dilation
+    )
+    captured, _ = check(model, (4, *size))
+    assert op_names(captured)[0] == "Conv2d"
+
+
+def test_a_transposed_convolution_absorbs_what_follows() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.ConvTranspose2d(4, 6, 4, 2, 1, bias=False),
+        nn.BatchNorm2d(6),
+        nn.SiLU(),
+        nn.Conv2d(6, 3, 1),
+    )
+    nn.init.uniform_(model.get_parameter("1.weight"))
+    model.get_buffer("1.running_mean").normal_()
+    _, prepared = check(model, (4, 5, 6))
+    assert op_names(prepared) == ["Conv2d", "Rearrange", "Conv2d"]
+    assert prepared.nodes[0].pre_activation is not None
 
 
 class _Standardized(nn.Conv2d):

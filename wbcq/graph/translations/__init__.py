@@ -13,7 +13,15 @@ operator, module and line. For example, in :mod:`wbcq.graph.translations.functio
 
 from __future__ import annotations
 
-from wbcq.graph.translations import channels, elementwise, functions, layers, pooling, views
+from wbcq.graph.translations import (
+    channels,
+    elementwise,
+    functions,
+    layers,
+    pooling,
+    transposed,
+    views,
+)
 from wbcq.graph.translations.call import (
     TRANSLATIONS,
     Arrange,
@@ -51,5 +59,6 @@ __all__ = [
     "layers",
     "pooling",
     "translates",
+    "transposed",
     "views",
 ]

@@ -45,10 +45,16 @@ def arithmetic(context: Lowering, node: ir.Node, op: ir.Add | ir.Sub | ir.Mul) -
 def divide(context: Lowering, node: ir.Node, op: ir.Div) -> None:
     """Quotient a / b in float."""
     a, b = (context.f32(value) for value in node.inputs)
-    functions = op.functions
-    if not op.activation.is_identity:
-        functions = (ir.Function("clamp", (op.activation.low, op.activation.high)), *functions)
-    context.emit_float(node, lambda name, y: prog.Binary(name, a, b, y, "div"), functions, like=a)
+    context.emit_float(
+        node, lambda name, y: prog.Binary(name, a, b, y, "div"), _applied(op), like=a
+    )
+
+
+def _applied(op: ir.Div | ir.Normalize) -> ir.Functions:
+    """All that is done to the result of an operator that has no clamp of its own."""
+    if op.activation.is_identity:
+        return op.functions
+    return (ir.Function("clamp", (op.activation.low, op.activation.high)), *op.functions)
 
 
 def clamp(context: Lowering, node: ir.Node, op: ir.Clamp) -> None:
@@ -98,5 +104,7 @@ def normalize(context: Lowering, node: ir.Node, op: ir.Normalize) -> None:
     weight = np.ones(channels, np.float32) if weight is None else weight
     bias = np.zeros(channels, np.float32) if bias is None else bias
     context.emit_float(
-        node, lambda name, y: prog.Normalize(name, x, y, weight, bias, op.groups, op.eps)
+        node,
+        lambda name, y: prog.Normalize(name, x, y, weight, bias, op.groups, op.eps),
+        _applied(op),
     )
