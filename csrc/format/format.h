@@ -103,6 +103,9 @@ enum class OpKind : uint32_t {
   kUnary = 11,    // f32 -> f32
   kBinary = 12,   // f32, f32 -> f32
   kSoftmax = 13,  // f32 -> f32, over the channels of each pixel
+  // Since 1.2.
+  kNormalize = 14,  // f32 -> f32
+  kRearrange = 15,
 };
 
 // Operands are listed at operands[first_operand]: inputs (tensors), outputs (tensors), blobs.
@@ -208,6 +211,26 @@ namespace binary {
 enum Attr { kFunction };
 enum Function : int32_t { kSub = 1, kDiv = 2, kMaximum = 3, kMinimum = 4 };
 }  // namespace binary
+
+// attrs of kNormalize: y = (x - mean) / sqrt(variance + eps) * weight[c] + bias[c]. Blobs are
+// weight and bias, f32 [C].
+namespace normalize {
+// kGroups: 0, the mean and variance of the channels of each pixel; else of the pixels and channels
+// of each of so many groups, a divisor of C. kEps: float32 bits, at least 0.
+enum Attr { kGroups, kEps };
+}  // namespace normalize
+
+// attrs of kRearrange: y holds elements of x. Elements are counted in the order H, W, C. With the
+// number of an element of y in digits, i = ((d0 size1 + d1) size2 + d2) ..., it is element offset +
+// d0 stride0 + d1 stride1 + ... of x. Input and output share dtype, scale and zero point.
+namespace rearrange {
+inline constexpr int kDigits = 6;
+enum Attr {
+  kOffset,
+  kSize,
+  kStride = kSize + kDigits
+};  // kSize .. and kStride ..: one each a digit
+}  // namespace rearrange
 
 // The shape that the caller sees: the elements are in the order N, C, H, W, the engine converts.
 // Rank 4 is N, C, H, W; rank 2 and 3 are other shapes of as many elements. Inputs are f32 and no

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 
 namespace wbcq::format {
 namespace {
@@ -30,6 +31,31 @@ size_t sequence_length(std::string_view text) {
 }
 
 }  // namespace
+
+void Part::append_to(std::string& message) const {
+  char digits[32];
+  switch (kind_) {
+    case Kind::kText:
+      message.append(text_);
+      break;
+    case Kind::kSigned:
+      message.append(std::to_string(signed_));
+      break;
+    case Kind::kUnsigned:
+      message.append(std::to_string(unsigned_));
+      break;
+    case Kind::kReal:
+      std::snprintf(digits, sizeof(digits), "%.9g", real_);
+      message.append(digits);
+      break;
+  }
+}
+
+std::string join(std::initializer_list<Part> parts) {
+  std::string message;
+  for (const Part& part : parts) part.append_to(message);
+  return message;
+}
 
 bool is_utf8(std::string_view text) {
   while (!text.empty()) {

@@ -3,25 +3,43 @@
 #define WBCQ_FORMAT_MESSAGE_H_
 
 #include <concepts>
-#include <cstdio>
+#include <initializer_list>
 #include <string>
 #include <string_view>
 
 namespace wbcq::format {
 
-inline std::string to_text(std::string_view text) { return std::string(text); }
-inline std::string to_text(std::integral auto number) { return std::to_string(number); }
-inline std::string to_text(std::floating_point auto number) {
-  char text[32];
-  std::snprintf(text, sizeof(text), "%.9g", static_cast<double>(number));
-  return text;
-}
+// A piece of a message: text or a number. One type for all, so that a message costs its call alone
+// and no instance of a template.
+class Part {
+ public:
+  Part(std::string_view text) : kind_(Kind::kText), text_(text) {}                   // NOLINT
+  Part(const std::string& text) : Part(std::string_view(text)) {}                    // NOLINT
+  Part(const char* text) : Part(std::string_view(text)) {}                           // NOLINT
+  Part(std::signed_integral auto number) : kind_(Kind::kSigned), signed_(number) {}  // NOLINT
+  Part(std::unsigned_integral auto number)                                           // NOLINT
+      : kind_(Kind::kUnsigned), unsigned_(number) {}
+  Part(std::floating_point auto number)  // NOLINT
+      : kind_(Kind::kReal), real_(static_cast<double>(number)) {}
+
+  void append_to(std::string& message) const;
+
+ private:
+  enum class Kind { kText, kSigned, kUnsigned, kReal };
+  Kind kind_;
+  union {
+    std::string_view text_;
+    long long signed_;
+    unsigned long long unsigned_;
+    double real_;
+  };
+};
+
+std::string join(std::initializer_list<Part> parts);
 
 template <typename... Parts>
-std::string cat(const Parts&... parts) {
-  std::string text;
-  (text.append(to_text(parts)), ...);
-  return text;
+[[gnu::always_inline]] inline std::string cat(const Parts&... parts) {
+  return join({Part(parts)...});
 }
 
 // A name out of a file in quotation marks, shortened, its control characters made visible.

@@ -70,6 +70,15 @@ constexpr AttrRule kValueF32[] = {bits("value")};
 constexpr auto kPadU8 = join(kPads, kValueU8);
 constexpr auto kPadF32 = join(kPads, kValueF32);
 constexpr AttrRule kUnary[] = {{"function", unary::kRelu, unary::kMish}, bits("p0"), bits("p1")};
+constexpr AttrRule kNormalize[] = {{"groups", 0, kMaxDim}, bits("eps")};
+constexpr AttrRule kRearrange[] = {
+    {"offset", 0, INT32_MAX},           {"size_0", 1, INT32_MAX},
+    {"size_1", 1, INT32_MAX},           {"size_2", 1, INT32_MAX},
+    {"size_3", 1, INT32_MAX},           {"size_4", 1, INT32_MAX},
+    {"size_5", 1, INT32_MAX},           {"stride_0", INT32_MIN, INT32_MAX},
+    {"stride_1", INT32_MIN, INT32_MAX}, {"stride_2", INT32_MIN, INT32_MAX},
+    {"stride_3", INT32_MIN, INT32_MAX}, {"stride_4", INT32_MIN, INT32_MAX},
+    {"stride_5", INT32_MIN, INT32_MAX}};
 constexpr AttrRule kBinary[] = {{"function", binary::kSub, binary::kMinimum}};
 
 }  // namespace
@@ -150,6 +159,10 @@ std::string_view op_kind_name(uint32_t kind) {
       return "binary";
     case OpKind::kSoftmax:
       return "softmax";
+    case OpKind::kNormalize:
+      return "normalize";
+    case OpKind::kRearrange:
+      return "rearrange";
   }
   return {};
 }
@@ -178,6 +191,10 @@ std::span<const AttrRule> attr_rules(uint32_t kind, uint8_t dtype) {
       return kUnary;
     case OpKind::kBinary:
       return kBinary;
+    case OpKind::kNormalize:
+      return kNormalize;
+    case OpKind::kRearrange:
+      return kRearrange;
     case OpKind::kQuantize:
     case OpKind::kDequantize:
     case OpKind::kLookup:

@@ -33,15 +33,18 @@ Status validate_lookup(const ModelFile& file, const OpRecord& op, const std::str
 Status validate_resize(const ModelFile& file, const OpRecord& op, const std::string& label);
 Status validate_pad(const ModelFile& file, const OpRecord& op, const std::string& label);
 Status validate_unary(const ModelFile& file, const OpRecord& op, const std::string& label);
+Status validate_normalize(const ModelFile& file, const OpRecord& op, const std::string& label);
 Status validate_binary(const ModelFile& file, const OpRecord& op, const std::string& label);
 
 // "op 12 'layer1.0.conv1' (conv2d)", "tensor 3 'x'".
 std::string op_label(const ModelFile& file, const OpRecord& op);
 std::string tensor_label(const ModelFile& file, uint32_t tensor);
 
+Status invalid_file_status(std::initializer_list<Part> message);
+
 template <typename... Parts>
-Status invalid_file(const Parts&... parts) {
-  return Status(StatusCode::kInvalidFile, cat(parts...));
+[[gnu::always_inline]] inline Status invalid_file(const Parts&... parts) {
+  return invalid_file_status({Part(parts)...});
 }
 
 // Checks that operators share; tensors and blobs are indices.

@@ -93,6 +93,10 @@ Status check_multiplier(const std::string& label, float multiplier, std::string_
   return invalid_file(label, ": ", what, " is ", multiplier, ", must be below 2^96");
 }
 
+Status invalid_file_status(std::initializer_list<Part> message) {
+  return Status(StatusCode::kInvalidFile, join(message));
+}
+
 float float_attr(int32_t bits) { return std::bit_cast<float>(bits); }
 
 Status check_requantize(const ModelFile& file, const OpRecord& op, const std::string& label,

@@ -1,5 +1,5 @@
 // Operators whose output elements depend on one element of each input, on a few around it (resize),
-// or on the channels of one pixel (softmax).
+// or on the channels of one pixel (softmax) or a group (normalize).
 #include <cmath>
 
 #include "format/validate.h"
@@ -136,6 +136,26 @@ Status validate_unary(const ModelFile& file, const OpRecord& op, const std::stri
 Status validate_binary(const ModelFile& file, const OpRecord& op, const std::string& label) {
   WBCQ_RETURN_IF_ERROR(check_dtype(file, label, file.op_inputs(op)[0], DType::kF32));
   return check_operands(file, op, label);
+}
+
+Status validate_normalize(const ModelFile& file, const OpRecord& op, const std::string& label) {
+  WBCQ_RETURN_IF_ERROR(check_map(file, op, label, DType::kF32, DType::kF32));
+  const int32_t channels = file.tensors()[file.op_inputs(op)[0]].dims[3];
+  const int32_t groups = op.attrs[normalize::kGroups];
+  if (groups != 0 && channels % groups != 0) {
+    return invalid_file(label, ": ", groups, " groups do not divide ", channels, " channels");
+  }
+  const float eps = float_attr(op.attrs[normalize::kEps]);
+  if (!(eps >= 0) || std::isinf(eps)) {
+    return invalid_file(label, ": eps is ", eps, ", must be finite and at least 0");
+  }
+  constexpr std::string_view kRoles[] = {"weight", "bias"};
+  for (int i = 0; i < 2; ++i) {
+    const uint32_t blob = file.op_blobs(op)[i];
+    WBCQ_RETURN_IF_ERROR(check_blob_shape(file, label, blob, kRoles[i], DType::kF32, {channels}));
+    WBCQ_RETURN_IF_ERROR(check_finite(file, label, blob, kRoles[i]));
+  }
+  return Status();
 }
 
 }  // namespace wbcq::format

@@ -86,6 +86,37 @@ Status check_pool2d(const ModelFile& file, const OpRecord& op, const std::string
   return check_multiplier(label, in.scale / scale, "scale of x / scale of the result");
 }
 
+Status check_rearrange(const ModelFile& file, const OpRecord& op, const std::string& label) {
+  const uint32_t x = file.op_inputs(op)[0];
+  const uint32_t y = file.op_outputs(op)[0];
+  WBCQ_RETURN_IF_ERROR(check_same_dtype(file, label, x, y));
+  WBCQ_RETURN_IF_ERROR(check_same_qparams(file, label, x, y));
+  const auto elements = [&](uint32_t tensor) {
+    const int32_t* dims = file.tensors()[tensor].dims;
+    return int64_t{dims[1]} * dims[2] * dims[3];
+  };
+  // The product of the sizes is below 2^31 and so is their sum: nothing here leaves int64.
+  int64_t count = 1;
+  int64_t lowest = op.attrs[rearrange::kOffset];
+  int64_t highest = lowest;
+  for (int i = 0; i < rearrange::kDigits; ++i) {
+    const int64_t size = op.attrs[rearrange::kSize + i];
+    count = std::min(count * size, kMaxElements + 1);
+    const int64_t reach = count > kMaxElements ? 0 : (size - 1) * op.attrs[rearrange::kStride + i];
+    lowest += std::min<int64_t>(reach, 0);
+    highest += std::max<int64_t>(reach, 0);
+  }
+  if (count != elements(y)) {
+    return invalid_file(label, ": the product of the sizes is ", count, ", the output has ",
+                        elements(y), " elements");
+  }
+  if (lowest < 0 || highest >= elements(x)) {
+    return invalid_file(label, ": reads elements ", lowest, "..", highest, " of an input of ",
+                        elements(x));
+  }
+  return Status();
+}
+
 }  // namespace
 
 Status check_map(const ModelFile& file, const OpRecord& op, const std::string& label, DType from,
@@ -124,6 +155,10 @@ Status validate_op(const ModelFile& file, const OpRecord& op, const std::string&
       return validate_binary(file, op, label);
     case OpKind::kSoftmax:
       return check_map(file, op, label, DType::kF32, DType::kF32);
+    case OpKind::kRearrange:
+      return check_rearrange(file, op, label);
+    case OpKind::kNormalize:
+      return validate_normalize(file, op, label);
   }
   return invalid_file(label, ": unknown kind");
 }

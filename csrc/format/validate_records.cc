@@ -195,6 +195,8 @@ Counts blob_counts(OpKind kind, bool is_f32) {
       return is_f32 ? Counts{0, 0} : Counts{0, 1};
     case OpKind::kLookup:
       return {1, 1};
+    case OpKind::kNormalize:
+      return {2, 2};
     default:
       return {0, 0};
   }

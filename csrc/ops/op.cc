@@ -43,6 +43,10 @@ Result<std::unique_ptr<Op>> make_op(const OpSource& source) {
       return make_binary(source);
     case format::OpKind::kSoftmax:
       return make_softmax(source);
+    case format::OpKind::kNormalize:
+      return make_normalize(source);
+    case format::OpKind::kRearrange:
+      return make_rearrange(source);
   }
   return unsupported(source);
 }

@@ -129,6 +129,8 @@ Result<std::unique_ptr<Op>> make_pad(const OpSource& source);
 Result<std::unique_ptr<Op>> make_unary(const OpSource& source);
 Result<std::unique_ptr<Op>> make_binary(const OpSource& source);
 Result<std::unique_ptr<Op>> make_softmax(const OpSource& source);
+Result<std::unique_ptr<Op>> make_normalize(const OpSource& source);
+Result<std::unique_ptr<Op>> make_rearrange(const OpSource& source);
 
 // Reorders a float tensor from the caller's N, C, H, W to the engine's N, H, W, C.
 std::unique_ptr<Op> make_from_planar(const Tensor& tensor);

@@ -124,7 +124,7 @@ class Inspector {
                                 static_cast<uint32_t>(tensor.dims[2]) *
                                 static_cast<uint32_t>(tensor.dims[3]);
       table.add({std::to_string(i), tensor_name(i), std::string(dtype_name(tensor.dtype)),
-                 shape(tensor.dims, 4), is_u8 ? to_text(tensor.scale) : "",
+                 shape(tensor.dims, 4), is_u8 ? cat(tensor.scale) : "",
                  is_u8 ? std::to_string(tensor.zero_point) : "",
                  bytes_text(elements * dtype_size(tensor.dtype))});
     }

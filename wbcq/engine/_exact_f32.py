@@ -10,7 +10,18 @@ import numpy as np
 import numpy.typing as npt
 
 from wbcq.engine._windows import average_sums, taps
-from wbcq.engine.program import Add, AvgPool2d, Binary, Conv2d, Mul, Op, Softmax, Tensor, Unary
+from wbcq.engine.program import (
+    Add,
+    AvgPool2d,
+    Binary,
+    Conv2d,
+    Mul,
+    Normalize,
+    Op,
+    Softmax,
+    Tensor,
+    Unary,
+)
 
 __all__ = ["compute", "unary"]
 
@@ -46,6 +57,8 @@ def compute(op: Op, values: list[Array], y: Tensor) -> Array:
                 exponentials = np.exp(values[0] - values[0].max(axis=3, keepdims=True))
                 softmax: Array = exponentials / exponentials.sum(axis=3, keepdims=True)
                 return softmax
+            case Normalize():
+                return _normalize(op, values[0])
             case _:
                 raise TypeError(f"{op.name}: {type(op).__name__} does not compute in float32")
 
@@ -68,6 +81,19 @@ def _conv2d(op: Conv2d, values: list[Array], y: Tensor) -> Array:
         sums += pixels.transpose(1, 0, 2) @ weight[:, :, ky, kx].transpose(0, 2, 1)
     shape = (len(picture), y.height, y.width, out_channels)
     result: Array = sums.transpose(1, 0, 2).reshape(shape) + op.bias
+    return result
+
+
+def _normalize(op: Normalize, x: Array) -> Array:
+    """In float64, rounded once."""
+    grouped = x.astype(np.float64)
+    if op.groups:
+        grouped = grouped.reshape(*x.shape[:3], op.groups, -1)
+    axes = (1, 2, 4) if op.groups else (3,)
+    distance = grouped - grouped.mean(axes, keepdims=True)
+    variance = np.square(distance).mean(axes, keepdims=True)
+    normal = (distance / np.sqrt(variance + np.float32(op.eps))).reshape(x.shape)
+    result: Array = (normal * op.weight + op.bias).astype(np.float32)
     return result
 
 

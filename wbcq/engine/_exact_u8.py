@@ -18,7 +18,18 @@ from wbcq.engine.numerics import (
     round_clamp,
     scale_ratio,
 )
-from wbcq.engine.program import Add, AvgPool2d, Conv2d, MaxPool2d, Mul, Op, Pad, Resize, Tensor
+from wbcq.engine.program import (
+    Add,
+    AvgPool2d,
+    Conv2d,
+    MaxPool2d,
+    Mul,
+    Op,
+    Pad,
+    Rearrange,
+    Resize,
+    Tensor,
+)
 
 __all__ = [
     "compute",
@@ -28,6 +39,7 @@ __all__ = [
     "max_pool2d",
     "pad",
     "quantize",
+    "rearrange",
     "resize_bilinear",
     "resize_nearest",
     "round_clamp",
@@ -150,6 +162,16 @@ def pad(op: Pad, x: Array, tensor: Tensor) -> Array:
     top, left, bottom, right = op.pads
     value = tensor.zero_point if op.value is None else op.value
     return np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=value)
+
+
+def rearrange(op: Rearrange, x: Array, y: Tensor) -> Array:
+    """Elements in another order, of either dtype."""
+    numbers = np.array(op.offset)
+    for size, stride in zip(op.sizes, op.strides, strict=True):
+        numbers = np.add.outer(numbers, stride * np.arange(size))
+    elements = x.reshape(len(x), -1)[:, numbers.ravel()]
+    result: Array = elements.reshape(len(x), y.height, y.width, y.channels)
+    return result
 
 
 def resize_nearest(x: Array, y: Tensor) -> Array:

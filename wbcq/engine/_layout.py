@@ -111,6 +111,8 @@ OP_KINDS: Final = {
     11: "unary",
     12: "binary",
     13: "softmax",
+    14: "normalize",
+    15: "rearrange",
 }
 
 _WINDOW: Final = (
@@ -141,6 +143,12 @@ ATTRS: Final[dict[str, tuple[str, ...]]] = {
     "unary": ("function", "p0", "p1"),
     "binary": ("function",),
     "softmax": (),
+    "normalize": ("groups", "eps"),
+    "rearrange": (
+        "offset",
+        *(f"size_{digit}" for digit in range(6)),
+        *(f"stride_{digit}" for digit in range(6)),
+    ),
 }
 """Names of an operator's attributes, in the order of ``OpRecord::attrs``."""
 

@@ -12,6 +12,7 @@ from wbcq.engine import _layout as layout
 from wbcq.engine._container import fail
 from wbcq.engine.operators import (
     BINARY_FUNCTIONS,
+    MAX_DIGITS,
     RESIZE_MODES,
     UNARY_FUNCTIONS,
     BinaryFunction,
@@ -27,9 +28,11 @@ from wbcq.engine.program import (
     Lookup,
     MaxPool2d,
     Mul,
+    Normalize,
     Op,
     Pad,
     Quantize,
+    Rearrange,
     Resize,
     Softmax,
     Tensor,
@@ -93,6 +96,10 @@ def decode_op(head: OpHead, tensors: dict[str, Tensor], blobs: Sequence[Array]) 
         case "lookup":
             (table,) = head.take_blobs(blobs, 1, 1)
             return Lookup(head.name, x.name, head.y, table)
+        case "normalize":
+            weight, bias = head.take_blobs(blobs, 2, 2)
+            eps = layout.bits_float(head.attrs["eps"])
+            return Normalize(head.name, x.name, head.y, weight, bias, head.attrs["groups"], eps)
     head.take_blobs(blobs, 0, 0)
     return _without_constants(head, x)
 
@@ -126,6 +133,8 @@ def _without_constants(head: OpHead, x: Tensor) -> Op:
             binary = cast(BinaryFunction, BINARY_FUNCTIONS[code - 1])
             left, right = head.inputs
             return Binary(head.name, left, right, head.y, binary)
+        case "rearrange":
+            return _rearrange(head, x)
         case _:
             return Softmax(head.name, x.name, head.y)
 
@@ -197,6 +206,15 @@ def _avg_pool2d(head: OpHead, x: Tensor, blobs: Sequence[Array]) -> AvgPool2d:
         head.attrs["divisor"],
         **_requantize(head, x, head.take_blobs(blobs, 0, _most_tables(x))),
     )
+
+
+def _rearrange(head: OpHead, x: Tensor) -> Rearrange:
+    sizes = [head.attrs[f"size_{digit}"] for digit in range(MAX_DIGITS)]
+    strides = [head.attrs[f"stride_{digit}"] for digit in range(MAX_DIGITS)]
+    while sizes and (sizes[0], strides[0]) == (1, 0):
+        del sizes[0], strides[0]
+    offset = head.attrs["offset"]
+    return Rearrange(head.name, x.name, head.y, tuple(sizes), tuple(strides), offset)
 
 
 def _conv2d(head: OpHead, x: Tensor, blobs: Sequence[Array]) -> Conv2d:

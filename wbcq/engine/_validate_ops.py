@@ -7,10 +7,13 @@ import math
 import numpy as np
 
 from wbcq.engine._checks import (
+    INT32_MAX,
+    MAX_DIM,
     MAX_DIVISOR,
     MAX_KERNEL,
     check_array,
     check_dtype,
+    check_finite,
     check_geometry,
     check_multiplier,
     check_range,
@@ -24,7 +27,7 @@ from wbcq.engine._checks import (
 )
 from wbcq.engine._validate_conv2d import check_conv2d
 from wbcq.engine.numerics import inverse_scale, mul_multiplier, scale_ratio
-from wbcq.engine.operators import BINARY_FUNCTIONS, RESIZE_MODES, UNARY_FUNCTIONS
+from wbcq.engine.operators import BINARY_FUNCTIONS, MAX_DIGITS, RESIZE_MODES, UNARY_FUNCTIONS
 from wbcq.engine.program import (
     Add,
     AvgPool2d,
@@ -34,9 +37,11 @@ from wbcq.engine.program import (
     Lookup,
     MaxPool2d,
     Mul,
+    Normalize,
     Op,
     Pad,
     Quantize,
+    Rearrange,
     Resize,
     Softmax,
     Tensor,
@@ -79,6 +84,13 @@ def check_op(label: str, op: Op, tensors: dict[str, Tensor]) -> None:
                 raise ValueError(f"{label}: function is {op.function!r}, unknown")
         case Softmax():
             _check_convert(label, tensors[op.x], "f32", y, "f32")
+        case Normalize():
+            _check_convert(label, tensors[op.x], "f32", y, "f32")
+            _check_normalize(label, op, y.channels)
+        case Rearrange():
+            check_dtype(label, y, tensors[op.x].dtype)
+            check_same_qparams(label, tensors[op.x], y)
+            _check_rearrange(label, op, tensors[op.x], y)
 
 
 def _check_convert(label: str, x: Tensor, x_dtype: str, y: Tensor, y_dtype: str) -> None:
@@ -158,6 +170,40 @@ def _check_function(label: str, op: Unary) -> None:
         raise ValueError(f"{label}: lo of clamp is {values[0]}, must be at most hi, {values[1]}")
     if op.function == "softplus" and not values[0] > 0:
         raise ValueError(f"{label}: beta of softplus is {values[0]}, must be positive")
+
+
+def _check_normalize(label: str, op: Normalize, channels: int) -> None:
+    check_range(label, "groups", op.groups, 0, MAX_DIM)
+    if op.groups and channels % op.groups:
+        raise ValueError(f"{label}: {op.groups} groups do not divide {channels} channels")
+    if not 0 <= np.float32(op.eps) < math.inf:
+        raise ValueError(f"{label}: eps is {op.eps}, must be finite and at least 0")
+    for role, array in (("weight", op.weight), ("bias", op.bias)):
+        check_array(label, role, array, np.float32, (channels,))
+        check_finite(label, role, array)
+
+
+def _check_rearrange(label: str, op: Rearrange, x: Tensor, y: Tensor) -> None:
+    if len(op.sizes) != len(op.strides) or len(op.sizes) > MAX_DIGITS:
+        raise ValueError(
+            f"{label}: {len(op.sizes)} sizes and {len(op.strides)} strides, must be as many and at "
+            f"most {MAX_DIGITS}"
+        )
+    check_range(label, "offset", op.offset, 0, INT32_MAX)
+    for digit, (size, stride) in enumerate(zip(op.sizes, op.strides, strict=True)):
+        check_range(label, f"size_{digit}", size, 1, INT32_MAX)
+        check_range(label, f"stride_{digit}", stride, -INT32_MAX - 1, INT32_MAX)
+    count, wanted = math.prod(op.sizes), y.height * y.width * y.channels
+    if count != wanted:
+        raise ValueError(
+            f"{label}: the product of the sizes is {count}, the output has {wanted} elements"
+        )
+    ends = [(size - 1) * stride for size, stride in zip(op.sizes, op.strides, strict=True)]
+    lowest = op.offset + sum(end for end in ends if end < 0)
+    highest = op.offset + sum(end for end in ends if end > 0)
+    elements = x.height * x.width * x.channels
+    if lowest < 0 or highest >= elements:
+        raise ValueError(f"{label}: reads elements {lowest}..{highest} of an input of {elements}")
 
 
 def _check_pool2d(label: str, op: MaxPool2d | AvgPool2d, x: Tensor, y: Tensor) -> None:

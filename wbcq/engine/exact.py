@@ -23,6 +23,7 @@ from wbcq.engine.program import (
     Pad,
     Program,
     Quantize,
+    Rearrange,
     Resize,
     op_inputs,
     op_is_float,
@@ -135,6 +136,8 @@ class ExactExecutor:
                 return u8.max_pool2d(op, values[0], y)
             case Pad():
                 return u8.pad(op, values[0], xs[0])
+            case Rearrange():
+                return u8.rearrange(op, values[0], y)
             case Resize() if op.mode == "nearest":
                 return u8.resize_nearest(values[0], y)
             case Resize():

@@ -21,6 +21,7 @@ import numpy.typing as npt
 __all__ = [
     "ADAPTIVE",
     "BINARY_FUNCTIONS",
+    "MAX_DIGITS",
     "RESIZE_MODES",
     "UNARY_FUNCTIONS",
     "Add",
@@ -31,9 +32,11 @@ __all__ = [
     "Lookup",
     "MaxPool2d",
     "Mul",
+    "Normalize",
     "Op",
     "Pad",
     "Quantize",
+    "Rearrange",
     "Resize",
     "Softmax",
     "Unary",
@@ -333,6 +336,49 @@ class Softmax:
     y: str
 
 
+@dataclass(frozen=True, eq=False)
+class Normalize:
+    """y = (x - mean) / sqrt(variance + eps) * weight[c] + bias[c], f32 to f32.
+
+    Attributes:
+        weight, bias: float32 [C].
+        groups: 0 for the mean and variance of the channels of each pixel; else of the pixels and
+            channels of each of so many groups of channels, a divisor of C.
+    """
+
+    name: str
+    x: str
+    y: str
+    weight: npt.NDArray[np.float32]
+    bias: npt.NDArray[np.float32]
+    groups: int = 0
+    eps: float = 1e-5
+
+
+MAX_DIGITS = 6
+
+
+@dataclass(frozen=True)
+class Rearrange:
+    """Elements of x in another order; input and output share scale and zero point.
+
+    Elements are counted in the order H, W, C. With the number of an element of y in digits,
+    i = (d_0 size_1 + d_1) size_2 + d_2 ..., it is element offset + sum of d_k stride_k of x.
+
+    Attributes:
+        sizes: At most :data:`MAX_DIGITS`; their product is the number of elements of y. The first
+            is larger than 1, as leading sizes of 1 are left out.
+        strides: One for each size.
+    """
+
+    name: str
+    x: str
+    y: str
+    sizes: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int = 0
+
+
 Op: TypeAlias = (
     Quantize
     | Dequantize
@@ -347,6 +393,8 @@ Op: TypeAlias = (
     | Unary
     | Binary
     | Softmax
+    | Normalize
+    | Rearrange
 )
 
 
@@ -364,6 +412,8 @@ _KINDS: dict[type, str] = {
     Unary: "unary",
     Binary: "binary",
     Softmax: "softmax",
+    Normalize: "normalize",
+    Rearrange: "rearrange",
 }
 
 

@@ -15,7 +15,13 @@ import numpy.typing as npt
 from wbcq.engine import _layout as layout
 from wbcq.engine._container import pack
 from wbcq.engine._program_reader import decode_program
-from wbcq.engine.operators import ADAPTIVE, BINARY_FUNCTIONS, RESIZE_MODES, UNARY_FUNCTIONS
+from wbcq.engine.operators import (
+    ADAPTIVE,
+    BINARY_FUNCTIONS,
+    MAX_DIGITS,
+    RESIZE_MODES,
+    UNARY_FUNCTIONS,
+)
 from wbcq.engine.program import (
     BATCH,
     Add,
@@ -27,10 +33,12 @@ from wbcq.engine.program import (
     Lookup,
     MaxPool2d,
     Mul,
+    Normalize,
     Op,
     Pad,
     Program,
     Quantize,
+    Rearrange,
     Resize,
     Softmax,
     Tensor,
@@ -139,7 +147,9 @@ def minor_version(program: Program) -> int:
 
 
 def _is_of_1_2(op: Op) -> bool:
-    return isinstance(op, MaxPool2d | AvgPool2d) and op.kernel == ADAPTIVE
+    if isinstance(op, MaxPool2d | AvgPool2d):
+        return op.kernel == ADAPTIVE
+    return isinstance(op, Normalize | Rearrange)
 
 
 class _Encoder:
@@ -246,6 +256,11 @@ def _attrs(op: Op, tensors: dict[str, Tensor]) -> list[int]:
             return [code, *(layout.float_bits(value) for value in op.parameters)]
         case Binary():
             return [BINARY_FUNCTIONS.index(op.function) + 1]
+        case Normalize():
+            return [op.groups, layout.float_bits(op.eps)]
+        case Rearrange():
+            unused = MAX_DIGITS - len(op.sizes)
+            return [op.offset, *[1] * unused, *op.sizes, *[0] * unused, *op.strides]
 
 
 def _clamp(op: Conv2d | AvgPool2d | Add | Mul, tensors: dict[str, Tensor]) -> list[int]:

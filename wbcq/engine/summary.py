@@ -76,9 +76,13 @@ def _summary(op: Op, tensors: dict[str, Tensor]) -> LayerSummary:
     )
     shapes = (channels, x.height, x.width), (y.channels, y.height, y.width)
     if not isinstance(op, Conv2d):
-        table = getattr(op, "table", None)
+        constants = [getattr(op, role, None) for role in ("weight", "bias", "table")]
         return LayerSummary(
-            op.name, op_kind(op), *shapes, bytes=0 if table is None else table.nbytes
+            op.name,
+            op_kind(op),
+            *shapes,
+            parameters=sum(array.size for array in constants[:2] if array is not None),
+            bytes=sum(array.nbytes for array in constants if array is not None),
         )
     arrays = (op.weight, op.bias, op.weight_scale, op.table)
     return LayerSummary(

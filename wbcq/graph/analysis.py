@@ -18,7 +18,9 @@ from wbcq.graph.ir import (
     Linear,
     MaxPool2d,
     Node,
+    Normalize,
     Pad,
+    Rearrange,
     Reshape,
     Resize,
     Slice,
@@ -36,17 +38,17 @@ __all__ = [
     "shared_qparams_groups",
 ]
 
-_MOVES = (AdaptiveMaxPool2d, Flatten, MaxPool2d, Pad, Reshape, Resize, Slice)
+_MOVES = (AdaptiveMaxPool2d, Flatten, MaxPool2d, Pad, Rearrange, Reshape, Resize, Slice)
 """Operators whose results have the scale and zero point of their input."""
 
 
-_FOLLOWS = (Flatten, Reshape, Unary)
+_FOLLOWS = (Flatten, Rearrange, Reshape, Unary)
 """Operators that compute in float32 where their input is float32."""
 
 
 def is_float_node(node: Node) -> bool:
     """True if a node has no integer form and computes in float32."""
-    return isinstance(node.op, (Div, Softmax))
+    return isinstance(node.op, (Div, Normalize, Softmax))
 
 
 def float_values(graph: Graph, float_nodes: frozenset[str] = frozenset()) -> frozenset[str]:
@@ -119,7 +121,8 @@ def quantized_values(graph: Graph, float_nodes: frozenset[str] = frozenset()) ->
     floats = float_values(graph, float_nodes)
     names = list(graph.inputs)
     for node in graph:
-        if node.pre_activation is not None and node.name not in float_nodes:
+        is_float = node.name in float_nodes or is_float_node(node)
+        if node.pre_activation is not None and not is_float:
             names.append(node.pre_activation)
         names.append(node.output)
     return tuple(name for name in names if name not in floats)

@@ -22,6 +22,8 @@ __all__ = [
     "is_expanded",
     "is_whole",
     "new_layout",
+    "offset_of",
+    "orders_all",
     "shuffle_groups",
 ]
 
@@ -38,8 +40,20 @@ def is_whole(layout: Layout, memory: Layout) -> bool:
     return (
         layout.size == memory.size
         and bool(layout.flags.c_contiguous)
-        and _offset(layout, memory) == 0
+        and offset_of(layout, memory) == 0
     )
+
+
+def orders_all(layout: Layout, memory: Layout) -> bool:
+    """True if a view has each element of the memory once, in whatever order of its dimensions."""
+    sizes, strides = layout.shape, layout.strides
+    rising = sorted((stride, size) for size, stride in zip(sizes, strides, strict=True) if size > 1)
+    expected = 1
+    for stride, size in rising:
+        if stride != expected:
+            return False
+        expected *= size
+    return expected == memory.size and offset_of(layout, memory) == 0
 
 
 def is_expanded(layout: Layout) -> bool:
@@ -71,7 +85,7 @@ def channel_indices(layout: Layout, memory: Layout) -> npt.NDArray[np.int64] | N
         contiguous *= layout.shape[split]
     if contiguous != pixels:
         return None
-    offsets = np.full((), _offset(layout, memory), np.int64)
+    offsets = np.full((), offset_of(layout, memory), np.int64)
     for size, stride in zip(layout.shape[:split], layout.strides[:split], strict=True):
         offsets = np.add.outer(offsets, stride * np.arange(size))
     channels, remainders = np.divmod(offsets.ravel(), pixels)
@@ -106,7 +120,7 @@ def as_crop(layout: Layout, memory: Layout) -> Crop | None:
     if layout.ndim != 3 or memory.ndim != 3 or layout.shape[0] != memory.shape[0]:
         return None
     _, height, width = memory.shape
-    y, x = divmod(_offset(layout, memory), width)
+    y, x = divmod(offset_of(layout, memory), width)
     # The stride along a dimension of one element says nothing.
     strides = [
         stride if size > 1 else default
@@ -132,5 +146,6 @@ def shuffle_groups(channels: npt.NDArray[np.int64], count: int) -> int | None:
     return groups if np.array_equal(channels, shuffled) else None
 
 
-def _offset(layout: Layout, memory: Layout) -> int:
+def offset_of(layout: Layout, memory: Layout) -> int:
+    """Where the first element of a view lies."""
     return int(layout.__array_interface__["data"][0] - memory.__array_interface__["data"][0])

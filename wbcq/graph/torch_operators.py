@@ -171,6 +171,15 @@ def _softmax(op: ir.Softmax, inputs: Sequence[Tensor], params: Params) -> Tensor
     return torch.softmax(inputs[0], dim=1)
 
 
+@runs(ir.Normalize)
+def _normalize(op: ir.Normalize, inputs: Sequence[Tensor], params: Params) -> Tensor:
+    x, weight, bias = inputs[0], params.get("weight"), params.get("bias")
+    if op.groups:
+        return _activate(F.group_norm(x, op.groups, weight, bias, op.eps), op.activation)
+    y = F.layer_norm(x.movedim(1, -1), (x.shape[1],), weight, bias, op.eps)
+    return _activate(y.movedim(-1, 1), op.activation)
+
+
 @runs(ir.MaxPool2d)
 def _max_pool2d(op: ir.MaxPool2d, inputs: Sequence[Tensor], params: Params) -> Tensor:
     x, padding = inputs[0], op.pads[:2]
@@ -239,6 +248,12 @@ def _flatten(op: ir.Flatten, inputs: Sequence[Tensor], params: Params) -> Tensor
 @runs(ir.Reshape)
 def _reshape(op: ir.Reshape, inputs: Sequence[Tensor], params: Params) -> Tensor:
     return inputs[0].reshape(-1, *op.sizes)
+
+
+@runs(ir.Rearrange)
+def _rearrange(op: ir.Rearrange, inputs: Sequence[Tensor], params: Params) -> Tensor:
+    numbers = torch.from_numpy(op.numbers()).to(inputs[0].device)
+    return inputs[0].flatten(1)[:, numbers].reshape(-1, *op.sizes)
 
 
 @runs(ir.Concat)

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import torch
+from numpy.lib.stride_tricks import as_strided
 from torch import Tensor, fx, nn
 from torch.export.graph_signature import InputKind
 
@@ -20,7 +21,7 @@ from wbcq.errors import CaptureError, UnsupportedOperatorError
 from wbcq.graph import translations
 from wbcq.graph.constants import Constants
 from wbcq.graph.ir import Graph, Node, Op, SourceLocation, Value
-from wbcq.graph.layouts import is_expanded
+from wbcq.graph.layouts import Layout, is_expanded, orders_all
 from wbcq.graph.trace import (
     Binding,
     Storage,
@@ -230,12 +231,12 @@ class Translator:
             emitted = result.shape or shape
             storage = Storage.new(self._emit(name, call, result, emitted), emitted)
             self._storages[memory_of(val)] = storage
-            return Binding(storage, storage.layout.reshape(sizes), name, call.source)
+            return Binding(storage, _arranged(result, storage, sizes), name, call.source)
         seen: Binding = call.tensor(result.argument, ranks=None).handle
         if isinstance(result, translations.Same) and result.never_copies:
             storage = self._storages[memory_of(val)] = seen.storage
         if storage is not seen.storage:
-            seen = self._copied(seen)
+            seen = self._copied(seen, tuple(sizes))
             self._storages[memory_of(val)] = seen.storage
         if isinstance(result, translations.Same):
             return seen
@@ -255,19 +256,19 @@ class Translator:
     ) -> Binding:
         """An in-place operator: everything that shares the memory sees the new value."""
         written = call.tensor("self", ranks=None).handle
-        if not written.is_whole:
+        if not written.is_whole and result.arrange is None:
             raise call.unsupported(_PARTIAL_WRITE)
         emitted = result.shape or (None, *sizes)
         storage.content = self._emit(name, call, result, emitted)
         storage.shape = emitted
-        return Binding(storage, storage.elements.reshape(sizes), name, call.source)
+        return Binding(storage, written.layout.reshape(sizes), name, call.source)
 
-    def _copied(self, seen: Binding) -> Binding:
-        """The same tensor in memory of its own."""
+    def _copied(self, seen: Binding, hint: tuple[int, ...]) -> Binding:
+        """The same tensor in memory of its own, which will be seen in the shape of the hint."""
         if seen.is_whole:
             storage = Storage.new(seen.storage.content, seen.storage.shape)
         else:
-            value = self._rearranged(seen, any_shape=True)
+            value = self._rearranged(seen, any_shape=True, hint=hint)
             storage = Storage.new(value, self._values[value].shape)
         return Binding(storage, storage.elements.reshape(seen.layout.shape), seen.name, seen.source)
 
@@ -319,21 +320,13 @@ class Translator:
             return content
         return self._rearranged(binding, any_shape=False)
 
-    def _rearranged(self, binding: Binding, *, any_shape: bool) -> str:
+    def _rearranged(self, binding: Binding, *, any_shape: bool, hint: tuple[int, ...] = ()) -> str:
         """Emits what computes a view; with ``any_shape``, its elements in their order suffice."""
         content = binding.storage.content
         if isinstance(content, translations.Deferred):
             raise content.error
         memory = binding.storage.layout
-        steps = view_steps(binding.layout, memory, any_shape=any_shape)
-        if steps is None:
-            before = translations.format_shape(binding.storage.shape)
-            after = translations.format_shape(binding.shape)
-            raise UnsupportedOperatorError(
-                f"{binding.name} in {binding.source}: a view of {before} as {after} that moves "
-                "pixels between rows, columns and channels is not supported, only one that chooses "
-                "or reorders channels, crops, or flattens"
-            )
+        steps = view_steps(binding.layout, memory, any_shape=any_shape, hint=hint)
         for index, step in enumerate(steps):
             key = (content, steps[index : index + 1])
             if key not in self._views:
@@ -406,13 +399,32 @@ class Translator:
 def _tensor(bound: Binding) -> translations.Tensor:
     base = expanded_from = None
     layout, storage = bound.layout, bound.storage
-    if len(bound.shape) not in (2, 4) and bound.is_whole and len(storage.shape) in (2, 4):
+    if len(storage.shape) in (2, 4):
         whole = Binding(storage, storage.layout, bound.name, bound.source)
-        base = translations.Tensor(storage.shape, whole)
+        if bound.is_whole and len(bound.shape) not in (2, 4):
+            base = translations.Tensor(storage.shape, whole)
+        elif not bound.is_whole and orders_all(layout, storage.elements):
+            base = translations.Tensor(storage.shape, whole, arrange=_as_in(layout))
     if is_expanded(layout):
         pixel = Binding(storage, layout[:, :1, :1], bound.name, bound.source)
         expanded_from = translations.Tensor(pixel.shape, pixel)
-    return translations.Tensor(bound.shape, bound, base, expanded_from)
+    return translations.Tensor(bound.shape, bound, base, expanded_from=expanded_from)
+
+
+def _as_in(layout: Layout) -> translations.Arrange:
+    """The elements that a view has of other memory of the same size."""
+
+    def arrange(memory: Layout) -> Layout:
+        strides = [stride * memory.itemsize for stride in layout.strides]
+        return as_strided(memory, layout.shape, strides)
+
+    return arrange
+
+
+def _arranged(result: translations.Emit, storage: Storage, sizes: list[int]) -> Layout:
+    if result.arrange is None:
+        return storage.layout.reshape(sizes)
+    return result.arrange(storage.layout)
 
 
 def _defer(call: translations.AtenCall, error: UnsupportedOperatorError) -> translations.Deferred:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -15,6 +16,7 @@ from wbcq.graph.ir import (
     Gather,
     MaxPool2d,
     Op,
+    Rearrange,
     Reshape,
     Resize,
     Slice,
@@ -26,6 +28,7 @@ from wbcq.graph.layouts import (
     channel_indices,
     is_expanded,
     is_whole,
+    offset_of,
     shuffle_groups,
 )
 
@@ -61,7 +64,9 @@ class Step:
 Steps: TypeAlias = tuple[Step, ...]
 
 
-def view_steps(layout: Layout, memory: Layout, *, any_shape: bool = False) -> Steps | None:
+def view_steps(
+    layout: Layout, memory: Layout, *, any_shape: bool = False, hint: tuple[int, ...] = ()
+) -> Steps:
     """What computes a view.
 
     Args:
@@ -69,22 +74,36 @@ def view_steps(layout: Layout, memory: Layout, *, any_shape: bool = False) -> St
         memory: The layout of the value: C, H, W or K.
         any_shape: The result may have another shape than the view, with the same elements in the
             same order.
+        hint: The shape that it should rather have then.
 
     Returns:
-        Nodes, each of which reads the result of the one before; None if there are none that do it.
+        Nodes, each of which reads the result of the one before.
     """
     if is_whole(layout, memory):
         return () if any_shape else _relabel(memory.shape, layout.shape)
     if is_expanded(layout):
         pixel = view_steps(layout[:, :1, :1], memory)
         size = (layout.shape[1], layout.shape[2])
-        return None if pixel is None else (*pixel, Step(Resize(size), layout.shape))
+        return (*pixel, Step(Resize(size), layout.shape))
     channels = channel_indices(layout, memory)
     if channels is not None:
         step = _choose(channels, memory.shape)
         return (step,) if any_shape else (step, *_relabel(step.sizes, layout.shape))
     crop = as_crop(layout, memory)
-    return None if crop is None else _cut(crop, memory.shape)
+    if crop is not None:
+        return _cut(crop, memory.shape)
+    # A value has one or three dimensions.
+    shape = hint if any_shape and len(hint) in (1, 3) else layout.shape
+    sizes = shape if len(shape) in (1, 3) else _as_picture(shape)
+    op = Rearrange(sizes, layout.shape, layout.strides, offset_of(layout, memory))
+    return (Step(op, sizes), *(() if any_shape else _relabel(sizes, layout.shape)))
+
+
+def _as_picture(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """Three dimensions of as many elements in the same order."""
+    if len(sizes) < 3:
+        return (*sizes, *[1] * (3 - len(sizes)))
+    return (math.prod(sizes[:-2]), *sizes[-2:])
 
 
 def _relabel(before: tuple[int, ...], after: tuple[int, ...]) -> Steps:

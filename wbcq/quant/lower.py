@@ -34,6 +34,7 @@ _LOWERINGS: dict[type[ir.Op], Callable[[Lowering, ir.Node, Any], None]] = {
     ir.Clamp: elementwise.clamp,
     ir.Unary: elementwise.unary,
     ir.Softmax: elementwise.softmax,
+    ir.Normalize: elementwise.normalize,
     ir.MaxPool2d: spatial.max_pool2d,
     ir.AvgPool2d: spatial.avg_pool2d,
     ir.AdaptiveAvgPool2d: spatial.adaptive_avg_pool2d,
@@ -42,6 +43,7 @@ _LOWERINGS: dict[type[ir.Op], Callable[[Lowering, ir.Node, Any], None]] = {
     ir.Pad: spatial.pad,
     ir.Flatten: spatial.flatten,
     ir.Reshape: spatial.reshape,
+    ir.Rearrange: spatial.rearrange,
     ir.Slice: spatial.slice_channels,
     ir.Concat: spatial.concat,
 }

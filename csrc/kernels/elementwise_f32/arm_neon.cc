@@ -4,6 +4,7 @@
 namespace wbcq {
 
 extern const ElementwiseF32Kernels elementwise_f32_arm_neon = {
-    "elementwise_f32_arm_neon", binary<Floats>, unary<Floats>, softmax<Floats>};
+    "elementwise_f32_arm_neon", binary<Floats>,      unary<Floats>,        softmax<Floats>,
+    normalize<Floats>,          column_sums<Floats>, column_affine<Floats>};
 
 }  // namespace wbcq

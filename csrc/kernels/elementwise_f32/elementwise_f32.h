@@ -1,4 +1,4 @@
-// Elementwise functions and softmax of float32 data.
+// Elementwise functions, softmax and normalization of float32 data.
 //
 // An operand is `pixels` runs of `channels` floats, a stride (in floats) apart from each other: a
 // tensor, a part of its channels, or with pixels == 1 any contiguous run. The kernels read and
@@ -80,11 +80,53 @@ struct SoftmaxF32 {
   size_t out_stride;
 };
 
+// Normalization over the channels of each pixel: out[p][c] = (in[p][c] - mean) / sqrt(variance +
+// eps) * weight[c] + bias[c], with the mean and the variance (that of all channels, not an
+// estimate) of in[p]. A result depends on its pixel alone.
+struct NormalizeF32 {
+  size_t pixels;
+  size_t channels;
+  const float* in;
+  size_t in_stride;
+  float* out;
+  size_t out_stride;
+  const float* weight;
+  const float* bias;
+  float eps;
+};
+
+// out[c] = sum over the pixels of in[p][c], or of its squared distance from center[c] where center
+// is not null. No overlap.
+struct ColumnSumsF32 {
+  size_t pixels;
+  size_t channels;
+  const float* in;
+  size_t in_stride;
+  const float* center;
+  float* out;
+};
+
+// out[p][c] = (in[p][c] - center[c]) * factor[c] + shift[c].
+struct ColumnAffineF32 {
+  size_t pixels;
+  size_t channels;
+  const float* in;
+  size_t in_stride;
+  float* out;
+  size_t out_stride;
+  const float* center;
+  const float* factor;
+  const float* shift;
+};
+
 struct ElementwiseF32Kernels {
   const char* name;
   void (*binary)(const BinaryF32& args);
   void (*unary)(const UnaryF32& args);
   void (*softmax)(const SoftmaxF32& args);
+  void (*normalize)(const NormalizeF32& args);
+  void (*column_sums)(const ColumnSumsF32& args);
+  void (*column_affine)(const ColumnAffineF32& args);
 };
 
 // The scalar kernels, which the others call for functions that they do not vectorize.

@@ -116,9 +116,47 @@ void softmax(const SoftmaxF32& args) {
   }
 }
 
+void normalize(const NormalizeF32& args) {
+  const auto count = static_cast<float>(args.channels);
+  for (size_t p = 0; p < args.pixels; ++p) {
+    const float* in = args.in + p * args.in_stride;
+    float* out = args.out + p * args.out_stride;
+    float sum = 0.0f;
+    for (size_t c = 0; c < args.channels; ++c) sum += in[c];
+    const float mean = sum / count;
+    float squares = 0.0f;
+    for (size_t c = 0; c < args.channels; ++c) squares += (in[c] - mean) * (in[c] - mean);
+    const float factor = 1.0f / std::sqrt(squares / count + args.eps);
+    for (size_t c = 0; c < args.channels; ++c) {
+      out[c] = (in[c] - mean) * factor * args.weight[c] + args.bias[c];
+    }
+  }
+}
+
+void column_sums(const ColumnSumsF32& args) {
+  std::fill_n(args.out, args.channels, 0.0f);
+  for (size_t p = 0; p < args.pixels; ++p) {
+    const float* in = args.in + p * args.in_stride;
+    for (size_t c = 0; c < args.channels; ++c) {
+      const float distance = args.center == nullptr ? 0.0f : in[c] - args.center[c];
+      args.out[c] += args.center == nullptr ? in[c] : distance * distance;
+    }
+  }
+}
+
+void column_affine(const ColumnAffineF32& args) {
+  for (size_t p = 0; p < args.pixels; ++p) {
+    const float* in = args.in + p * args.in_stride;
+    float* out = args.out + p * args.out_stride;
+    for (size_t c = 0; c < args.channels; ++c) {
+      out[c] = (in[c] - args.center[c]) * args.factor[c] + args.shift[c];
+    }
+  }
+}
+
 }  // namespace
 
-extern const ElementwiseF32Kernels elementwise_f32_reference = {"elementwise_f32_reference", binary,
-                                                                unary, softmax};
+extern const ElementwiseF32Kernels elementwise_f32_reference = {
+    "elementwise_f32_reference", binary, unary, softmax, normalize, column_sums, column_affine};
 
 }  // namespace wbcq

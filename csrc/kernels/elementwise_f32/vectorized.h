@@ -161,6 +161,100 @@ void softmax_pixel(const float* in, float* out, size_t channels) {
 }
 
 template <typename F>
+float sum_of_lanes(F values) {
+  float lanes[F::kLanes];
+  values.store(lanes);
+  float sum = lanes[0];
+  for (size_t i = 1; i < F::kLanes; ++i) sum += lanes[i];
+  return sum;
+}
+
+// Lanes past the last channel hold what adds nothing.
+template <typename F>
+void normalize_pixel(const float* in, float* out, const NormalizeF32& args) {
+  const size_t left = args.channels % F::kLanes;
+  const size_t body = args.channels - left;
+  const auto count = static_cast<float>(args.channels);
+  const F zero = F::of(0.0f);
+
+  F sums = left != 0 ? F::load_first(in + body, left, zero) : zero;
+  for (size_t c = 0; c < body; c += F::kLanes) sums = sums + F::load(in + c);
+  const F mean = F::of(sum_of_lanes(sums) / count);
+
+  const F last = left != 0 ? F::load_first(in + body, left, mean) - mean : zero;
+  F squares = last * last;
+  for (size_t c = 0; c < body; c += F::kLanes) {
+    const F distance = F::load(in + c) - mean;
+    squares = squares + distance * distance;
+  }
+  const F variance = F::of(sum_of_lanes(squares) / count + args.eps);
+  const F factor = F::of(1.0f) / variance.sqrt();
+
+  for (size_t c = 0; c < body; c += F::kLanes) {
+    const F value = (F::load(in + c) - mean) * factor;
+    (value * F::load(args.weight + c) + F::load(args.bias + c)).store(out + c);
+  }
+  if (left != 0) {
+    const F weight = F::load_first(args.weight + body, left, zero);
+    const F bias = F::load_first(args.bias + body, left, zero);
+    (last * factor * weight + bias).store_first(out + body, left);
+  }
+}
+
+template <typename F>
+void normalize(const NormalizeF32& args) {
+  if (args.channels == 0) return;
+  for (size_t p = 0; p < args.pixels; ++p) {
+    normalize_pixel<F>(args.in + p * args.in_stride, args.out + p * args.out_stride, args);
+  }
+}
+
+// Calls function(c, n) for each vector of channels, the last with n < kLanes of them.
+template <typename F, typename Function>
+void for_each_column(size_t channels, Function function) {
+  for (size_t c = 0; c < channels; c += F::kLanes) {
+    function(c, channels - c < F::kLanes ? channels - c : F::kLanes);
+  }
+}
+
+template <typename F>
+F load_up_to(const float* p, size_t n) {
+  return n == F::kLanes ? F::load(p) : F::load_first(p, n, F::of(0.0f));
+}
+
+template <typename F>
+void store_up_to(F value, float* p, size_t n) {
+  if (n == F::kLanes) return value.store(p);
+  value.store_first(p, n);
+}
+
+template <typename F>
+void column_sums(const ColumnSumsF32& args) {
+  for_each_column<F>(args.channels, [&](size_t c, size_t n) {
+    F sums = F::of(0.0f);
+    const F center = args.center == nullptr ? sums : load_up_to<F>(args.center + c, n);
+    for (size_t p = 0; p < args.pixels; ++p) {
+      const F value = load_up_to<F>(args.in + p * args.in_stride + c, n) - center;
+      sums = sums + (args.center == nullptr ? value : value * value);
+    }
+    store_up_to(sums, args.out + c, n);
+  });
+}
+
+template <typename F>
+void column_affine(const ColumnAffineF32& args) {
+  for_each_column<F>(args.channels, [&](size_t c, size_t n) {
+    const F center = load_up_to<F>(args.center + c, n);
+    const F factor = load_up_to<F>(args.factor + c, n);
+    const F shift = load_up_to<F>(args.shift + c, n);
+    for (size_t p = 0; p < args.pixels; ++p) {
+      const F value = load_up_to<F>(args.in + p * args.in_stride + c, n);
+      store_up_to((value - center) * factor + shift, args.out + p * args.out_stride + c, n);
+    }
+  });
+}
+
+template <typename F>
 void softmax(const SoftmaxF32& args) {
   if (args.channels == 0) return;
   for (size_t p = 0; p < args.pixels; ++p) {

@@ -4,6 +4,7 @@
 namespace wbcq {
 
 extern const ElementwiseF32Kernels elementwise_f32_x86_avx2 = {
-    "elementwise_f32_x86_avx2", binary<Floats>, unary<Floats>, softmax<Floats>};
+    "elementwise_f32_x86_avx2", binary<Floats>,      unary<Floats>,        softmax<Floats>,
+    normalize<Floats>,          column_sums<Floats>, column_affine<Floats>};
 
 }  // namespace wbcq

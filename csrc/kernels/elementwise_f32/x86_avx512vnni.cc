@@ -4,6 +4,12 @@
 namespace wbcq {
 
 extern const ElementwiseF32Kernels elementwise_f32_x86_avx512vnni = {
-    "elementwise_f32_x86_avx512vnni", binary<Floats>, unary<Floats>, softmax<Floats>};
+    "elementwise_f32_x86_avx512vnni",
+    binary<Floats>,
+    unary<Floats>,
+    softmax<Floats>,
+    normalize<Floats>,
+    column_sums<Floats>,
+    column_affine<Floats>};
 
 }  // namespace wbcq

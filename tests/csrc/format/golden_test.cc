@@ -71,5 +71,22 @@ TEST(Golden, Version1_1) {
   EXPECT_EQ(file.string(file.tensors()[file.conv2d_residual(blend)].name), "framed");
 }
 
+TEST(Golden, Version1_2) {
+  Result<ModelFile> result = ModelFile::open(golden_path("golden_v1_2.wbcq"));
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  const ModelFile& file = result.value();
+  EXPECT_EQ(file.header().minor, 2);
+  EXPECT_EQ(file.ops()[1].attrs[pool2d::kKernelH], 0);
+  const OpRecord& space = file.ops()[4];
+  EXPECT_EQ(static_cast<OpKind>(space.kind), OpKind::kRearrange);
+  EXPECT_EQ(space.attrs[rearrange::kOffset], 24);
+  EXPECT_EQ(space.attrs[rearrange::kSize + 5], 4);
+  EXPECT_EQ(space.attrs[rearrange::kStride + 4], -8);
+  const OpRecord& group = file.ops()[8];
+  EXPECT_EQ(static_cast<OpKind>(group.kind), OpKind::kNormalize);
+  EXPECT_EQ(group.attrs[normalize::kGroups], 2);
+  EXPECT_EQ(group.attrs[normalize::kEps], 0x3E000000);  // 0.125
+}
+
 }  // namespace
 }  // namespace wbcq::format

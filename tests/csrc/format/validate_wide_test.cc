@@ -1,4 +1,5 @@
-// The rules of version 1.1: one broken model for each, and the message that it must give.
+// The rules of the versions after 1.0: one broken model for each, and the message that it must
+// give.
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -48,8 +49,8 @@ TEST(Wide, IsValid) {
 INSTANTIATE_TEST_SUITE_P(
     Views, WideRule,
     ::testing::Values(
-        Broken{"'left': parent is tensor 28 of 28",
-               [](WideModel& m) { m.tensors[m.left].parent = 29; }},
+        Broken{"'left': parent is tensor 30 of 30",
+               [](WideModel& m) { m.tensors[m.left].parent = 31; }},
         Broken{"'left': its parent, tensor 3 'right', is a view itself",
                [](WideModel& m) { m.tensors[m.left].parent = m.right + 1; }},
         Broken{"'left': its parent, tensor 2 'left', is a view itself",
@@ -75,7 +76,7 @@ INSTANTIATE_TEST_SUITE_P(
                  m.tensors[m.concat].dims[3] = 11;
                  m.tensors[m.second].channel_offset = 5;
                }},
-        Broken{"tensor 28 'parent' is never written",
+        Broken{"tensor 30 'parent' is never written",
                [](WideModel& m) {
                  const uint32_t parent = m.u8_tensor("parent", 6, 6, 20, 0.06f, 20);
                  m.become_view(m.d, parent, 0);
@@ -237,6 +238,40 @@ INSTANTIATE_TEST_SUITE_P(
                [](WideModel& m) { m.ops[m.max_pool_f32].attrs[pool2d::kLo] = bits(-kInf); }},
         Broken{"'max_pool_f32' (max_pool2d): tensor 20 'fe' is f32, must be u8",
                [](WideModel& m) { m.operand(m.max_pool_f32, 0) = m.p; }}));
+
+INSTANTIATE_TEST_SUITE_P(
+    Version1_2, WideRule,
+    ::testing::Values(
+        Broken{"'normalize' (normalize): 3 groups do not divide 4 channels",
+               [](WideModel& m) { m.ops[m.normalize].attrs[normalize::kGroups] = 3; }},
+        Broken{"'normalize' (normalize): groups is -1, must be 0..16777216",
+               [](WideModel& m) { m.ops[m.normalize].attrs[normalize::kGroups] = -1; }},
+        Broken{"'normalize' (normalize): eps is nan, must be finite and at least 0",
+               [](WideModel& m) { m.ops[m.normalize].attrs[normalize::kEps] = bits(kNan); }},
+        Broken{"'normalize' (normalize): bias[3] is inf, must be finite",
+               [](WideModel& m) { m.blob_data<float>(m.normalize, 1)[3] = kInf; }},
+        Broken{"'normalize' (normalize): 1 blobs, must be 2",
+               [](WideModel& m) { m.ops[m.normalize].blobs = 1; }},
+        Broken{"'normalize' (normalize): tensor 13 'p' is u8, must be f32",
+               [](WideModel& m) { m.operand(m.normalize, 0) = m.p; }},
+        Broken{"'rearrange' (rearrange): the product of the sizes is 676, the output has 624",
+               [](WideModel& m) { m.ops[m.rearrange].attrs[rearrange::kSize + 3] = 13; }},
+        Broken{
+            "'rearrange' (rearrange): the product of the sizes is 2147483648, the output has 624",
+            [](WideModel& m) {
+              for (int i = 0; i < rearrange::kDigits; ++i) {
+                m.ops[m.rearrange].attrs[rearrange::kSize + i] = INT32_MAX;
+                m.ops[m.rearrange].attrs[rearrange::kStride + i] = INT32_MAX;
+              }
+            }},
+        Broken{"'rearrange' (rearrange): size_0 is 0, must be 1..2147483647",
+               [](WideModel& m) { m.ops[m.rearrange].attrs[rearrange::kSize] = 0; }},
+        Broken{"'rearrange' (rearrange): reads elements 1..624 of an input of 624",
+               [](WideModel& m) { m.ops[m.rearrange].attrs[rearrange::kOffset] = 1; }},
+        Broken{"'rearrange' (rearrange): reads elements -44..579 of an input of 624",
+               [](WideModel& m) { m.ops[m.rearrange].attrs[rearrange::kStride + 3] = -4; }},
+        Broken{"'rearrange' (rearrange): tensor 29 'fl' is f32, must be u8",
+               [](WideModel& m) { m.operand(m.rearrange, 0) = m.p; }}));
 
 TEST(Wide, AccumulatorsOfSeveralInputsMayFillInt32) {
   // Two inputs of one channel: conv_second's channel 0 has 8 weights a tap, 5 of `right`.

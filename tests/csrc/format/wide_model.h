@@ -1,4 +1,4 @@
-// A model that uses everything that version 1.1 added.
+// A model that uses everything that the versions after 1.0 added.
 #ifndef WBCQ_TESTS_FORMAT_WIDE_MODEL_H_
 #define WBCQ_TESTS_FORMAT_WIDE_MODEL_H_
 
@@ -17,13 +17,14 @@ inline int32_t bits(float value) { return std::bit_cast<int32_t>(value); }
 //   dequantize(p) = pf -> fa = conv(pf) -> fb = conv(fa, fa) + fa -> fc = silu(fb) -> fd = fb / fc
 //   -> softmax -> an output; fe = max_pool(fb), ff = avg_pool(fe), fg = fe * ff, fh = fg - ff,
 //   fi = resize(fh), fj = pad(fi), quantize(fj) = q2, dequantize(q2): the other output
+//   fk = normalize(fb), fl = rearrange(fk)
 struct WideModel : FileBuilder {
   static constexpr float kInf = std::numeric_limits<float>::infinity();
   uint32_t input, q, left, right, concat, first, second, d, s, e, f, g, h, p;
-  uint32_t pf, fa, fb, fc, fd, probabilities, fe, ff, fg, fh, fi, fj, q2, back;
+  uint32_t pf, fa, fb, fc, fd, probabilities, fe, ff, fg, fh, fi, fj, q2, back, fk, fl;
   size_t quantize, conv_first, conv_second, depthwise, avg_pool, mul, subtract, lookup, resize, pad,
       dequantize, conv_f32, residual_f32, unary, binary, softmax, max_pool_f32, avg_pool_f32,
-      mul_f32, subtract_f32, resize_f32, pad_f32, requantize, last;
+      mul_f32, subtract_f32, resize_f32, pad_f32, requantize, last, normalize, rearrange;
 
   WideModel() {
     input = f32_tensor("input", 6, 6, 8);
@@ -56,6 +57,8 @@ struct WideModel : FileBuilder {
     fj = f32_tensor("fj", 4, 6, 4);
     q2 = u8_tensor("q2", 4, 6, 4, 0.1f, 9);
     back = f32_tensor("back", 4, 6, 4);
+    fk = f32_tensor("fk", 13, 12, 4);
+    fl = f32_tensor("fl", 12, 13, 4);
     add_u8_ops();
     add_f32_ops();
     add_io(input, false, {kBatch, 8, 6, 6});
@@ -156,6 +159,11 @@ struct WideModel : FileBuilder {
     pad_f32 = op(OpKind::kPad, "pad_f32", {fi}, fj, {}, {1, 0, 0, 1, bits(-kInf)});
     requantize = op(OpKind::kQuantize, "requantize", {fj}, q2);
     last = op(OpKind::kDequantize, "last", {q2}, back);
+    normalize = op(OpKind::kNormalize, "normalize", {fb}, fk,
+                   {f32_blob("normalize.weight", {4}, 2), f32_blob("normalize.bias", {4}, 1)},
+                   {2, bits(1e-5f)});
+    rearrange = op(OpKind::kRearrange, "rearrange", {fk}, fl, {},
+                   {0, 1, 1, 1, 12, 13, 4, 0, 0, 0, 4, 48, 1});
   }
 };
 

@@ -1,8 +1,7 @@
 """The program of ``tests/data/golden_v1_1.wbcq`` and an input for it.
 
-Run as a module (``python -m tests.wbcq.engine.golden_wide``), it writes the golden file of the
-present version: do so when the format gets a new version, under a new name, and never change an old
-one.
+Run as a module (``python -m tests.wbcq.engine.golden_wide``), it wrote the golden file; it is never
+changed.
 """
 
 import numpy as np

@@ -6,6 +6,7 @@ squeeze-and-excitation blocks.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,8 +36,10 @@ from wbcq.engine.program import (
     Lookup,
     MaxPool2d,
     Mul,
+    Normalize,
     Pad,
     Program,
+    Rearrange,
     Resize,
     Softmax,
     Tensor,
@@ -44,6 +47,13 @@ from wbcq.engine.program import (
 )
 
 FEW_CHANNELS = st.one_of(st.integers(1, 9), st.integers(1, 40), st.sampled_from([16, 31, 32, 33]))
+
+
+def divisors(number: int) -> list[int]:
+    """Of a positive number, rising."""
+    return [n for n in range(1, number + 1) if number % n == 0]
+
+
 PARAMETERS: dict[str, st.SearchStrategy[float]] = {
     "slope": st.sampled_from([0.01, 0.1, 0.25, -0.5]),
     "lo": st.sampled_from([-1.0, 0.0, -float("inf")]),
@@ -162,6 +172,28 @@ class GraphBuilder(Builder):
         self.ops.append(AvgPool2d(name, x.name, y.name, ADAPTIVE, ADAPTIVE, lo=lo, hi=hi))
         return self.maybe_tabulated(y)
 
+    def rearrange(self, x: Tensor) -> Tensor:
+        """Height and channels are split, all is permuted, cropped, flipped and put together."""
+        draw, row = self.draw, x.width * x.channels
+        rows = draw(st.sampled_from(divisors(x.height)))
+        inner = draw(st.sampled_from(divisors(x.channels)))
+        digits = [(x.height // rows, rows * row), (rows, row), (x.width, x.channels)]
+        digits += [(x.channels // inner, inner), (inner, 1)]
+        offset, sizes, strides = 0, [], []
+        for whole, stride in draw(st.permutations([d for d in digits if d[0] > 1])):
+            size = draw(st.sampled_from([whole, whole, draw(st.integers(2, whole))]))
+            offset += stride * draw(st.integers(0, whole - size))
+            flip = draw(st.integers(0, 3)) == 0
+            offset += (size - 1) * stride * flip
+            sizes.append(size)
+            strides.append(-stride if flip else stride)
+        cuts = sorted(draw(st.integers(0, len(sizes))) for _ in range(2))
+        height, width = math.prod(sizes[: cuts[0]]), math.prod(sizes[cuts[0] : cuts[1]])
+        y = self.tensor(x, height=height, width=width, channels=math.prod(sizes[cuts[1] :]))
+        digits_of = (tuple(sizes), tuple(strides), offset)
+        self.ops.append(Rearrange(self.name("rearrange"), x.name, y.name, *digits_of))
+        return y
+
     def pad(self, x: Tensor) -> Tensor:
         top, left, bottom, right = (self.draw(st.integers(0, 3)) for _ in range(4))
         y = self.tensor(x, height=x.height + top + bottom, width=x.width + left + right)
@@ -234,6 +266,8 @@ class GraphBuilder(Builder):
                 return self.adaptive_max_pool2d(x)
             case "adaptive_avg_pool2d":
                 return self.adaptive_avg_pool2d(x)
+            case "rearrange":
+                return self.rearrange(x)
             case "add":
                 return self.add(x, draw(st.sampled_from(peers)))
             case "mul":
@@ -261,6 +295,7 @@ STEPS = (
     "avg_pool2d",
     "adaptive_max_pool2d",
     "adaptive_avg_pool2d",
+    "rearrange",
     "add",
     "mul",
     "excite",
@@ -308,6 +343,8 @@ FLOAT_STEPS = (
     "avg_pool2d",
     "adaptive_max_pool2d",
     "adaptive_avg_pool2d",
+    "rearrange",
+    "normalize",
     "add",
     "mul",
     "binary",
@@ -400,6 +437,23 @@ class FloatBuilder(GraphBuilder):
                 return self.pad(x)
             case "adaptive_max_pool2d":
                 return self.adaptive_max_pool2d(x)
+            case "rearrange":
+                return self.rearrange(x)
+            case "normalize":
+                y = self.like(x)
+                weight, bias = (self.rng.uniform(-1, 1, x.channels) for _ in range(2))
+                groups = draw(st.sampled_from([0, 0, *divisors(x.channels)]))
+                self.ops.append(
+                    Normalize(
+                        self.name("normalize"),
+                        x.name,
+                        y.name,
+                        weight.astype(np.float32),
+                        bias.astype(np.float32),
+                        groups,
+                        draw(st.sampled_from([0.1, 1.0])),
+                    )
+                )
             case "adaptive_avg_pool2d":
                 y = self.like(x, **self.adaptive_size(x))
                 window = (ADAPTIVE, ADAPTIVE)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.wbcq.engine import golden_wide
+from tests.wbcq.engine import golden, golden_v1_2, golden_wide
 from tests.wbcq.engine.golden import DATA, golden_inputs, golden_program
 from tests.wbcq.engine.strategies import cases, programs
 from wbcq.engine.exact import ExactExecutor
@@ -21,8 +21,10 @@ from wbcq.engine.program import (
     BATCH,
     AvgPool2d,
     Conv2d,
+    Dequantize,
     Io,
     Program,
+    Quantize,
     Tensor,
 )
 from wbcq.engine.program_file import program_bytes, read_program, write_model_bytes, write_program
@@ -120,6 +122,7 @@ def test_metadata_that_are_not_json(metadata, message):
 # Golden files.
 
 WIDE = DATA / "golden_v1_1.wbcq"
+GOLDEN_1_2 = DATA / "golden_v1_2.wbcq"
 
 
 def golden_arrays(path, inputs):
@@ -132,16 +135,18 @@ def golden_arrays(path, inputs):
 def test_the_golden_files_hold_their_programs():
     assert_same_program(read_program(GOLDEN), golden_program())
     assert_same_program(read_program(WIDE), golden_wide.golden_program())
+    assert_same_program(read_program(GOLDEN_1_2), golden_v1_2.golden_program())
 
 
 def check_golden(path, inputs, outputs):
     for i, (actual, expected) in enumerate(zip(outputs, golden_arrays(path, inputs), strict=True)):
-        is_float = path == WIDE and i >= len(golden_wide.EXACT_OUTPUTS)
+        is_float = path != GOLDEN and i >= len(golden_wide.EXACT_OUTPUTS)
         np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5 if is_float else 0)
 
 
 def test_the_oracle_gives_the_golden_outputs():
-    for path, inputs in ((GOLDEN, golden_inputs()), (WIDE, golden_wide.golden_inputs())):
+    for path, module in ((GOLDEN, golden), (WIDE, golden_wide), (GOLDEN_1_2, golden_v1_2)):
+        inputs = module.golden_inputs()
         check_golden(path, inputs, ExactExecutor(read_program(path)).run(*inputs))
 
 
@@ -151,6 +156,8 @@ def test_the_engine_gives_the_golden_outputs():
         model = core.Model(os.fspath(GOLDEN), isa)
         assert json.loads(model.metadata) == golden_program().metadata
         check_golden(GOLDEN, golden_inputs(), core.Session(model, 1).run(golden_inputs()))
+        model, inputs = core.Model(os.fspath(GOLDEN_1_2), isa), golden_v1_2.golden_inputs()
+        check_golden(GOLDEN_1_2, inputs, core.Session(model, 2).run(inputs))
 
 
 def test_in_version_1_0_a_second_input_is_the_residual():
@@ -422,8 +429,6 @@ def with_op(name, **changes):
         (with_op("branch.first", table=None), "pre_scale and pre_zero_point must be 0"),
         (with_op("branch.first", pre_scale=1e-33), "the multiplier of channel 0 is .*2\\^96"),
         (with_op("branch.first", act_hi=6.0), "act_lo and act_hi must be infinite on u8"),
-        (with_op("peaks", kernel=(0, 2)), "an adaptive pool .* has kernel, stride, padding and"),
-        (with_op("mean", kernel=ADAPTIVE, stride=ADAPTIVE, divisor=2), "an adaptive pool"),
         (with_op("look_up", table=np.zeros(255, np.uint8)), r"table has shape \[255\]"),
         (with_op("excite", b="q"), "must have the same or N, 1, 1, 18"),
         (with_op("near", align_corners=True), "align_corners is set, which nearest does not"),
@@ -437,9 +442,31 @@ def with_op(name, **changes):
         (with_op("softmax", x="again"), "tensor 'again' is u8, must be f32"),
     ],
 )
-def test_rules_since_version_1_1(program, message):
+def test_rules_of_version_1_1(program, message):
     with pytest.raises(ValueError, match=message):
         program_bytes(program)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("peaks", {"kernel": (0, 2)}, "an adaptive pool .* has kernel, stride, padding and"),
+        ("means", {"divisor": 2}, "an adaptive pool"),
+        ("layer", {"groups": 3}, "3 groups do not divide 8 channels"),
+        ("layer", {"eps": -1.0}, "eps is -1.0, must be finite and at least 0"),
+        ("group", {"weight": np.ones(7, np.float32)}, r"weight has shape \[7\], must be \[8\]"),
+        ("group", {"bias": np.full(8, np.nan, np.float32)}, r"bias\[0\] is nan, must be finite"),
+        ("turned", {"sizes": (4, 3, 7)}, "product of the sizes is 84, the output has 96"),
+        ("turned", {"strides": (8, 32)}, "3 sizes and 2 strides"),
+        ("turned", {"offset": 1}, r"reads elements 1\.\.96 of an input of 96"),
+        ("space", {"offset": 23}, r"reads elements -1\.\.94 of an input of 96"),
+    ],
+)
+def test_rules_of_version_1_2(name, changes, message):
+    program = golden_v1_2.golden_program()
+    ops = tuple(replace(op, **changes) if op.name == name else op for op in program.ops)
+    with pytest.raises(ValueError, match=message):
+        program_bytes(replace(program, ops=ops))
 
 
 def test_adaptive_windows_have_a_limit():
@@ -458,8 +485,26 @@ def test_adaptive_windows_have_a_limit():
 def test_what_needs_no_newer_version_has_the_older():
     assert program_bytes(golden_wide.golden_program()) == WIDE.read_bytes()
     assert program_bytes(golden_wide.golden_program())[10] == 1
-    adaptive = with_op("peaks", kernel=ADAPTIVE, stride=ADAPTIVE)
-    assert program_bytes(adaptive)[10] == 2
+    for op in golden_v1_2.golden_program().ops[1:]:
+        if not isinstance(op, Dequantize):
+            x, y = (golden_v1_2.golden_program().tensors[name] for name in (op.x, op.y))
+            assert program_bytes(alone(op, x, y))[10] == 2
+    assert program_bytes(golden_v1_2.golden_program()) == GOLDEN_1_2.read_bytes()
+
+
+def alone(op, x, y):
+    """A program of one operator."""
+    tensors, ops = {x.name: x, y.name: y}, (op,)
+    first, last = x.name, y.name
+    if x.dtype == "u8":
+        for tensor in (x, y):
+            name = f"{tensor.name}.f32"
+            plain = replace(tensor, name=name, dtype="f32", scale=0.0, zero_point=0)
+            tensors[name] = plain
+        first, last = f"{x.name}.f32", f"{y.name}.f32"
+        ops = (Quantize("in", first, x.name), op, Dequantize("out", y.name, last))
+    sizes = [(BATCH, t.channels, t.height, t.width) for t in (x, y)]
+    return Program(tensors, ops, (Io(first, sizes[0]),), (Io(last, sizes[1]),))
 
 
 def test_deeply_nested_metadata_are_refused():

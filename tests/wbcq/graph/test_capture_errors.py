@@ -26,7 +26,7 @@ def line_of(model: type[nn.Module], code: str) -> str:
 class _Unsupported(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.block = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4))
+        self.block = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Hardshrink())
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.block(x)
@@ -37,7 +37,7 @@ def test_unsupported_operator_names_operator_module_and_line() -> None:
     with pytest.raises(UnsupportedOperatorError) as caught:
         capture(_Unsupported(), PICTURE)
     message = str(caught.value)
-    assert "aten.group_norm.default in block.1" in message
+    assert "aten.hardshrink.default in block.1" in message
     assert line_of(_Unsupported, "self.block(x)") in message
     assert "wbcq/graph/translations" in message
 
@@ -168,7 +168,6 @@ def test_weight_that_depends_on_the_input() -> None:
         (lambda x: F.max_pool1d(x.view(x.size(0), 3, 64), 2), "max_pool1d"),
         (lambda x: F.relu(x.half()), "float16"),
         (lambda x: F.pad(x, (1, 1, 1, 1), mode="reflect"), "not reflect"),
-        (lambda x: x.transpose(2, 3), r"view of \[N, 3, 8, 8\].*moves pixels"),
         (lambda x: x.transpose(0, 1), "pictures must be independent"),
         (lambda x: x.permute(1, 0, 2, 3), "moves the batch"),
         (lambda x: F.batch_norm(x, None, None, training=True), "track_running_stats=True"),

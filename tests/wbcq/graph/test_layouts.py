@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wbcq.graph.ir import ChannelShuffle, Conv2d, Flatten, Gather, MaxPool2d, Reshape, Resize, Slice
+from wbcq.graph.ir import (
+    ChannelShuffle,
+    Conv2d,
+    Flatten,
+    Gather,
+    MaxPool2d,
+    Rearrange,
+    Reshape,
+    Resize,
+    Slice,
+)
 from wbcq.graph.layouts import (
     as_crop,
     channel_indices,
@@ -123,8 +133,21 @@ def test_whole_views_have_all_elements_in_order(drawn: Any) -> None:
             lambda x: x[:, 1:, :2],
             (Step(Conv2d(groups=8), (8, 2, 2), window=(2, 2), start=(1, 0)),),
         ),
-        (lambda x: x.swapaxes(1, 2), None),
-        (lambda x: x[:4, 1:], None),
+        (
+            lambda x: x.swapaxes(1, 2),
+            (Step(Rearrange((8, 3, 3), (8, 3, 3), (9, 1, 3)), (8, 3, 3)),),
+        ),
+        (
+            lambda x: x[:4, 1:],
+            (Step(Rearrange((4, 2, 3), (4, 2, 3), (9, 3, 1), 3), (4, 2, 3)),),
+        ),
+        (
+            lambda x: x.swapaxes(0, 1)[1],
+            (
+                Step(Rearrange((8, 3, 1), (8, 3), (9, 1), 3), (8, 3, 1)),
+                Step(Reshape((8, 3)), (8, 3)),
+            ),
+        ),
     ],
 )
 def test_nodes_of_views(rearrange: Any, steps: Any) -> None:

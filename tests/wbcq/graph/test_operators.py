@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from tests.wbcq.engine.strategies import cases
 from tests.wbcq.graph.helpers import Wraps, check, op_names
 from wbcq.graph import ir
 
@@ -96,6 +99,48 @@ CASES: dict[str, tuple[Callable[[Tensor], Any], list[str]]] = {
         lambda x: F.adaptive_max_pool2d(x, 4) - F.adaptive_avg_pool2d(x, (4, 4)),
         ["AdaptiveMaxPool2d", "AdaptiveAvgPool2d", "Sub"],
     ),
+    "group norm": (lambda x: F.group_norm(x, 2), ["Normalize"]),
+    "instance norm": (lambda x: F.instance_norm(x), ["Normalize"]),
+    "layer norm of rows": (
+        lambda x: F.layer_norm(x.mean((2, 3)), [4]),
+        ["AdaptiveAvgPool2d", "Flatten", "Normalize"],
+    ),
+    "layer norm of pictures": (
+        lambda x: F.layer_norm(x, [4, 6, 6], 2 * torch.ones(4, 6, 6)),
+        ["Normalize"],
+    ),
+    "layer norm of pixels": (
+        lambda x: F.layer_norm(x.permute(0, 2, 3, 1), [4]).permute(0, 3, 1, 2),
+        ["Normalize"],
+    ),
+    "layer norm of tokens": (
+        lambda x: F.layer_norm(x.flatten(2).transpose(1, 2), [4]).relu().mean(1),
+        ["Normalize", "Clamp", "AdaptiveAvgPool2d", "Flatten"],
+    ),
+    "layer norm of columns": (
+        lambda x: F.layer_norm(x, [6]),
+        ["Rearrange", "Normalize", "Rearrange"],
+    ),
+    "channels last": (
+        lambda x: (
+            lambda y: (torch.sigmoid(y * torch.arange(4) + 1) * y.relu_()).permute(0, 3, 1, 2)
+        )(x.permute(0, 2, 3, 1)),
+        ["ChannelAffine", "Unary", "Unary", "Clamp", "Mul"],
+    ),
+    "transposed": (lambda x: x.transpose(2, 3) + x, ["Rearrange", "Add"]),
+    "rotated": (lambda x: x.transpose(2, 3).flip(3), ["Rearrange", "Rearrange"]),
+    "mixed orders": (
+        lambda x: x.permute(0, 2, 3, 1) + x.permute(0, 3, 2, 1),
+        ["Rearrange", "Rearrange", "Add"],
+    ),
+    "pixel shuffle": (lambda x: F.pixel_shuffle(x, 2), ["Rearrange"]),
+    "pixel unshuffle": (lambda x: F.pixel_unshuffle(x, 3), ["Rearrange"]),
+    "pixel shuffle by hand": (
+        lambda x: (
+            x.view(x.size(0), 1, 2, 2, 6, 6).permute(0, 1, 4, 2, 5, 3).reshape(x.size(0), 1, 12, 12)
+        ),
+        ["Rearrange"],
+    ),
     "every other pixel": (lambda x: x[..., ::2, ::2], ["MaxPool2d"]),
     "crop": (lambda x: x[:, :, 1:-1, 2:], ["Conv2d"]),
     "focus": (
@@ -178,6 +223,81 @@ def test_prelu_with_a_slope_for_each_channel() -> None:
     nn.init.uniform_(prelu.weight, -0.5, 0.5)
     _, prepared = check(nn.Sequential(nn.Conv2d(3, 4, 3), prelu, nn.Conv2d(4, 2, 1)), (3, 8, 8))
     assert op_names(prepared) == ["Conv2d", "Clamp", "Clamp", "Conv2d", "Conv2d"]
+
+
+class _ConvNext(nn.Module):
+    """Depthwise, then layer norm, an inverted bottleneck and layer scale with channels last."""
+
+    def __init__(self, *, scales_last: bool) -> None:
+        super().__init__()
+        self.scales_last = scales_last
+        self.depthwise = nn.Conv2d(4, 4, 7, padding=3, groups=4)
+        self.norm = nn.LayerNorm(4)
+        self.up, self.down = nn.Linear(4, 16), nn.Linear(16, 4)
+        self.gamma = nn.Parameter(torch.rand(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
+        y = self.down(F.gelu(self.up(y)))
+        if self.scales_last:
+            y = (self.gamma * y).permute(0, 3, 1, 2)
+        else:
+            y = y.permute(0, 3, 1, 2).mul(self.gamma.reshape(1, -1, 1, 1))
+        return x + y
+
+
+@pytest.mark.parametrize("scales_last", [True, False])
+def test_convnext_needs_no_rearranging(scales_last: bool) -> None:
+    torch.manual_seed(0)
+    _, prepared = check(_ConvNext(scales_last=scales_last), (4, 9, 8))
+    assert op_names(prepared) == ["Conv2d", "Normalize", "Conv2d", "Conv2d"]
+    up, down = prepared.nodes[2:]
+    assert isinstance(up.op, ir.Conv2d)
+    assert [function.name for function in up.op.functions] == ["gelu"]
+    assert ir.residual(down) is not None
+
+
+@cases(1)
+@given(st.data())
+def test_transposed_convolutions(data: st.DataObject) -> None:
+    def pair(low: int, high: int) -> tuple[int, int]:
+        return data.draw(st.integers(low, high)), data.draw(st.integers(low, high))
+
+    kernel, stride, dilation, size = pair(1, 5), pair(1, 3), pair(1, 2), pair(1, 6)
+    extra = [
+        data.draw(st.integers(0, max(s, d) - 1)) for s, d in zip(stride, dilation, strict=True)
+    ]
+    # The output has at least one pixel.
+    most = [
+        ((n - 1) * s + d * (k - 1) + e) // 2
+        for n, s, d, k, e in zip(size, stride, dilation, kernel, extra, strict=True)
+    ]
+    padding = (
+        data.draw(st.integers(0, min(most[0], 4))),
+        data.draw(st.integers(0, min(most[1], 4))),
+    )
+    groups, bias = data.draw(st.sampled_from([1, 2, 4])), data.draw(st.booleans())
+    torch.manual_seed(0)
+    model = nn.ConvTranspose2d(
+        4, 8, kernel, stride, padding, (extra[0], extra[1]), groups, bias, dilation
+    )
+    captured, _ = check(model, (4, *size))
+    assert op_names(captured)[0] == "Conv2d"
+
+
+def test_a_transposed_convolution_absorbs_what_follows() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.ConvTranspose2d(4, 6, 4, 2, 1, bias=False),
+        nn.BatchNorm2d(6),
+        nn.SiLU(),
+        nn.Conv2d(6, 3, 1),
+    )
+    nn.init.uniform_(model.get_parameter("1.weight"))
+    model.get_buffer("1.running_mean").normal_()
+    _, prepared = check(model, (4, 5, 6))
+    assert op_names(prepared) == ["Conv2d", "Rearrange", "Conv2d"]
+    assert prepared.nodes[0].pre_activation is not None
 
 
 class _Standardized(nn.Conv2d):

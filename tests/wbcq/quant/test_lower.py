@@ -134,6 +134,8 @@ class Net(nn.Module):
         self.norm = nn.BatchNorm2d(4)
         self.fc = nn.Linear(4 * 8 * 6, 5)
         self.fc2 = nn.Linear(5, 5)
+        self.up = nn.ConvTranspose2d(4, 6, 3, 2, 1)
+        self.last = nn.Linear(4, 3)
 
     def forward(self, x: Tensor) -> Any:
         return self.function(self, x)
@@ -166,6 +168,12 @@ NETS: dict[str, Callable[[Any, Tensor], Any]] = {
     "adaptive pool, overlapping": lambda n, x: F.relu(F.adaptive_avg_pool2d(n.same(x), (7, 5))),
     "adaptive pool, growing": lambda n, x: F.adaptive_avg_pool2d(x, (12, 9)),
     "adaptive max pool": lambda n, x: F.adaptive_max_pool2d(n.same(x), (3, 4)),
+    "transposed convolution": lambda n, x: F.relu(n.up(n.same(x))),
+    "transposed picture": lambda n, x: F.relu(n.same(x).transpose(2, 3)),
+    "pixel shuffle": lambda n, x: F.relu(F.pixel_shuffle(n.same(x), 2)),
+    "pixels as channels": lambda n, x: F.pixel_unshuffle(n.same(x), 2) + 0.5,
+    "another shape": lambda n, x: F.relu(n.same(x)).view(-1, 6, 8, 4),
+    "linear of channels last": lambda n, x: n.last(n.same(x).permute(0, 2, 3, 1)).relu(),
     "linear after flatten": lambda n, x: n.fc(F.relu(n.same(x)).flatten(1)),
     "linear of the input": lambda n, x: n.fc2(F.relu(n.fc(x.flatten(1)))),
     "linear residual": lambda n, x: (lambda y: F.relu(n.fc2(y) + y))(F.relu(n.fc(x.flatten(1)))),

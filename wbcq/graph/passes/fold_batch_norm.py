@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from wbcq.graph.ir import BatchNorm, ChannelAffine, Conv2d, Graph, Linear, Node, Unary
+from wbcq.graph.ir import (
+    BatchNorm,
+    ChannelAffine,
+    Conv2d,
+    Functions,
+    Graph,
+    Linear,
+    Node,
+    Rearrange,
+    Unary,
+)
 from wbcq.graph.passes.param_store import ParamStore
+from wbcq.graph.passes.readers import sole_producer
 
 __all__ = ["fold_batch_norm"]
 
@@ -41,6 +53,10 @@ def fold_batch_norm(graph: Graph) -> Graph:
         factor, offset = affine
         rest = node.op.functions[1:] if isinstance(node.op, Unary) else ()
         layer = nodes.get(node.inputs[0])
+        if layer is not None and isinstance(layer.op, Rearrange):
+            if _fold_through(graph, nodes, node, layer, affine, rest, store):
+                continue
+            layer = None
         if layer is not None and _can_absorb(graph, layer):
             del nodes[layer.output]
             output = layer.output if rest else node.output
@@ -53,6 +69,37 @@ def fold_batch_norm(graph: Graph) -> Graph:
             rank = len(graph.values[node.output].shape)
             nodes[node.output] = _standalone(node, rank, factor, offset, store)
     return graph.with_nodes(tuple(nodes.values()), params=store.params)
+
+
+def _fold_through(
+    graph: Graph,
+    nodes: dict[str, Node],
+    node: Node,
+    move: Node,
+    affine: tuple[Array, Array],
+    rest: Functions,
+    store: ParamStore,
+) -> bool:
+    """Folds into the layer before a Rearrange that keeps the elements of a channel together."""
+    layer = nodes.get(move.inputs[0])
+    if layer is None or not _can_absorb(graph, layer) or sole_producer(graph, move.output) is None:
+        return False
+    before, after = graph.values[move.inputs[0]].shape, graph.values[move.output].shape
+    assert isinstance(move.op, Rearrange)
+    source = move.op.numbers().reshape(after[1] or 1, -1) // math.prod(s or 1 for s in before[2:])
+    # Which channel of the result each channel of the layer becomes; one that is cropped, any.
+    target = np.zeros(before[1] or 1, np.int64)
+    target[source] = np.arange(len(source))[:, None]
+    if (target[source] != np.arange(len(source))[:, None]).any():
+        return False
+    factor, offset = (array[target] for array in affine)
+    nodes[layer.output] = _absorb(layer, layer.output, factor, offset, store)
+    if rest:
+        nodes[node.output] = replace(node, op=Unary(rest))
+    else:
+        del nodes[move.output]
+        nodes[node.output] = replace(move, output=node.output)
+    return True
 
 
 def _affine(graph: Graph, node: Node, store: ParamStore) -> tuple[Array, Array] | None:

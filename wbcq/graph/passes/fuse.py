@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeAlias
 
+from wbcq.graph.analysis import is_float_node
 from wbcq.graph.functions import Function, saturation
 from wbcq.graph.ir import (
     Activation,
@@ -20,6 +21,8 @@ from wbcq.graph.ir import (
     MaxPool2d,
     Mul,
     Node,
+    Normalize,
+    Rearrange,
     Reshape,
     Sub,
     Unary,
@@ -29,16 +32,17 @@ from wbcq.graph.passes.readers import sole_producer
 
 __all__ = ["fuse_activations", "fuse_residuals"]
 
-_Fusable: TypeAlias = Conv2d | Linear | Add | Sub | Mul | AvgPool2d | AdaptiveAvgPool2d
+_Fusable: TypeAlias = Conv2d | Linear | Add | Sub | Mul | AvgPool2d | AdaptiveAvgPool2d | Normalize
+_MOVES = (Flatten, Rearrange, Reshape)
 
 
 def fuse_activations(graph: Graph) -> Graph:
     """Moves each Clamp (ReLU, ReLU6, hardtanh) and Unary into the node that computes its input.
 
-    That node must be able to (Conv2d, Linear, Add, Sub, Mul, average pools; a Clamp also takes
-    another Clamp) and have no other reader. Flattening commutes with what is done to single
-    numbers, and a maximum with a clamp, so that the latter also moves through MaxPool2d: conv, max
-    pool, ReLU becomes conv with ReLU, max pool.
+    That node must be able to (Conv2d, Linear, Add, Sub, Mul, Normalize, average pools; a Clamp also
+    takes another Clamp) and have no other reader. Moving elements commutes with what is done to
+    single numbers, and a maximum with a clamp, so that the latter also moves through MaxPool2d:
+    conv, max pool, ReLU becomes conv with ReLU, max pool.
 
     Where a function is constant beyond some bounds, as hard-swish is below -3, its argument is
     clamped to them, so that it needs no quantization steps there. A function of a Conv2d or Linear
@@ -77,7 +81,7 @@ def _fuse_clamp(graph: Graph, output: str) -> Graph:
     assert clamp is not None
     assert isinstance(clamp.op, Clamp)
     last = node = sole_producer(graph, clamp.inputs[0])
-    while node is not None and isinstance(node.op, (MaxPool2d, Flatten, Reshape)):
+    while node is not None and isinstance(node.op, (MaxPool2d, *_MOVES)):
         node = sole_producer(graph, node.inputs[0])
     if node is None or last is None:
         return graph
@@ -100,7 +104,7 @@ def _fuse_unary(graph: Graph, output: str) -> Graph:
     assert unary is not None
     assert isinstance(unary.op, Unary)
     last = node = sole_producer(graph, unary.inputs[0])
-    while node is not None and isinstance(node.op, (Flatten, Reshape)):
+    while node is not None and isinstance(node.op, _MOVES):
         node = sole_producer(graph, node.inputs[0])
     if node is None or last is None or not isinstance(node.op, _Fusable):
         return graph
@@ -109,7 +113,8 @@ def _fuse_unary(graph: Graph, output: str) -> Graph:
     functions, op, pre_activation = unary.op.functions, node.op, node.pre_activation
     if not op.functions:
         pre_activation = node.output
-        op = replace(op, activation=_compose(op.activation, _useful_range(functions)))
+        if not is_float_node(node):
+            op = replace(op, activation=_compose(op.activation, _useful_range(functions)))
     op = replace(op, functions=(*op.functions, *functions))
     fused = replace(node, op=op, pre_activation=pre_activation)
     if last is node:
@@ -147,7 +152,7 @@ def _only_leaves(graph: Graph, value: str) -> bool:
     if not readers:
         return True
     return len(readers) == 1 and (
-        isinstance(readers[0].op, (Flatten, Reshape)) and _only_leaves(graph, readers[0].output)
+        isinstance(readers[0].op, _MOVES) and _only_leaves(graph, readers[0].output)
     )
 
 

@@ -13,9 +13,18 @@ operator, module and line. For example, in :mod:`wbcq.graph.translations.functio
 
 from __future__ import annotations
 
-from wbcq.graph.translations import channels, elementwise, functions, layers, pooling, views
+from wbcq.graph.translations import (
+    channels,
+    elementwise,
+    functions,
+    layers,
+    pooling,
+    transposed,
+    views,
+)
 from wbcq.graph.translations.call import (
     TRANSLATIONS,
+    Arrange,
     AtenCall,
     Deferred,
     Emit,
@@ -32,6 +41,7 @@ from wbcq.graph.translations.call import (
 
 __all__ = [
     "TRANSLATIONS",
+    "Arrange",
     "AtenCall",
     "Deferred",
     "Emit",
@@ -49,5 +59,6 @@ __all__ = [
     "layers",
     "pooling",
     "translates",
+    "transposed",
     "views",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,10 +11,12 @@ import numpy.typing as npt
 
 from wbcq.errors import UnsupportedOperatorError
 from wbcq.graph import ir
-from wbcq.graph.layouts import Layout
+from wbcq.graph.layouts import Layout, new_layout
 
 __all__ = [
     "TRANSLATIONS",
+    "Arrange",
+    "Array",
     "AtenCall",
     "Deferred",
     "Emit",
@@ -31,6 +33,8 @@ __all__ = [
 ]
 
 Shape: TypeAlias = tuple[int | None, ...]
+Arrange: TypeAlias = Callable[[Layout], Layout]
+"""From the layout of a node's output to that of a view of it."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +44,17 @@ class Tensor:
     Attributes:
         shape: ``None`` first.
         handle: Capture's own.
-        base: The same elements in the same order as a picture or row of channels, if the tensor has
-            another number of dimensions.
+        base: The same elements as a picture or row of channels, as they lie in memory, if the
+            tensor has another number of dimensions or has them in another order.
+        arrange: Of a base: where the tensor's elements lie in what has the base's shape; None if
+            they are in the same order.
         expanded_from: The one pixel N, C, 1, 1 whose copies the tensor consists of, if it does.
     """
 
     shape: Shape
     handle: Any = field(repr=False)
     base: Tensor | None = None
+    arrange: Arrange | None = None
     expanded_from: Tensor | None = None
 
 
@@ -86,12 +93,14 @@ class Emit:
         inputs: Values that it reads, or nodes that come before it, which need a ``shape``.
         params: By role; an array becomes a parameter of the graph.
         shape: The node's output, if the call's result is only a view of it.
+        arrange: That view; None for the same elements in the same order.
     """
 
     op: ir.Op
     inputs: tuple[Tensor | Emit, ...]
     params: Mapping[str, Parameter | Array] = field(default_factory=dict)
     shape: Shape | None = None
+    arrange: Arrange | None = None
 
 
 @dataclass(frozen=True)
@@ -173,10 +182,36 @@ class AtenCall:
     def elements(self, name: str) -> Tensor:
         """A value of any rank for an operator that treats all elements alike.
 
-        Its node must have the ``shape`` of what is returned.
+        Its node must have ``shape`` and ``arrange`` of what is returned.
         """
         x = self.tensor(name, ranks=None)
         return self.tensor(name) if x.base is None else x.base
+
+    def channels_last(self, name: str) -> Tensor:
+        """A value whose last dimension is the channels, as a picture.
+
+        A node that keeps or changes the channels of each pixel must have the ``arrange`` of what is
+        returned, and the picture's height and width.
+        """
+        x = self.tensor(name, ranks=None)
+        if len(x.shape) == 2:
+            return x
+        if len(x.shape) > 4:
+            raise self.unsupported(f"argument '{name}' has shape {format_shape(x.shape)}")
+        pixels = tuple(size or 0 for size in x.shape[1:-1])
+
+        def arrange(layout: Layout) -> Layout:
+            return np.moveaxis(layout.reshape(len(layout), *pixels), 0, -1)
+
+        base = x.base
+        if base is not None and base.shape[1] == x.shape[-1]:
+            probe = new_layout(tuple(size or 0 for size in base.shape[1:]))
+            same = base.arrange is not None and base.arrange(probe).strides
+            if same == arrange(probe).strides:
+                return replace(base, arrange=arrange)
+        layout = np.moveaxis(x.handle.layout, -1, 0)
+        layout = layout[..., None] if layout.ndim == 2 else layout
+        return Tensor((None, *layout.shape), replace(x.handle, layout=layout), arrange=arrange)
 
     def axis(self, value: int, rank: int) -> int:
         """A dimension counted from the front; refuses the batch."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -57,7 +57,7 @@ def _mul(call: AtenCall) -> Result:
     if isinstance(b, np.ndarray):
         return _channel_affine(call, _tensor(call, a), b, np.zeros_like(b))
     x, y, _ = _pair(call, _tensor(call, a), _tensor(call, b))
-    return Emit(ir.Mul(), (x, y), shape=x.shape)
+    return Emit(ir.Mul(), (x, y), shape=x.shape, arrange=x.arrange)
 
 
 @translates("aten.div.Tensor", "aten.div.Scalar")
@@ -74,8 +74,9 @@ def _div(call: AtenCall) -> Result:
         return _channel_affine(call, inverse, a, np.zeros_like(a))
     x, y, swapped = _pair(call, _tensor(call, a), _tensor(call, b))
     if swapped:
-        return Emit(ir.Mul(), (unary(x, ir.Function("reciprocal")), y), shape=x.shape)
-    return Emit(ir.Div(), (x, y), shape=x.shape)
+        x = unary(x, ir.Function("reciprocal"))
+        return Emit(ir.Mul(), (x, y), shape=x.shape, arrange=x.arrange)
+    return Emit(ir.Div(), (x, y), shape=x.shape, arrange=x.arrange)
 
 
 @translates("aten.maximum.default")
@@ -102,7 +103,10 @@ def _operand(call: AtenCall, name: str) -> Operand:
     argument = call.arguments[name]
     if isinstance(argument, Parameter):
         array = np.asarray(call.read(argument), np.float32)
-        return float(array.reshape(())) if array.size == 1 else array
+        if array.size == 1:
+            return float(array.reshape(()))
+        bases = _permuted(call)
+        return _in_memory_order(call, array, bases[0]) if bases else array
     if isinstance(argument, (bool, int, float)):
         return float(argument)
     if isinstance(argument, Deferred):
@@ -114,9 +118,38 @@ def _operand(call: AtenCall, name: str) -> Operand:
         if other != name
     ):
         return tensor.base
+    if tensor.base is not None and _permuted(call):
+        return tensor.base
     if tensor.expanded_from is not None:
         return tensor.expanded_from
     return call.tensor(name)
+
+
+def _permuted(call: AtenCall) -> list[Tensor]:
+    """The memory of all operands, if they have their dimensions in one other order than it."""
+    arguments = [call.arguments.get(name) for name in ("self", "other")]
+    tensors = [argument for argument in arguments if isinstance(argument, Tensor)]
+    bases = [x.base for x in tensors if x.base is not None and x.base.arrange is not None]
+    if not bases or len(bases) < len(tensors):
+        return []
+    shapes = {(base.shape, x.shape) for base, x in zip(bases, tensors, strict=True)}
+    strides = {x.handle.layout.strides for x in tensors}
+    return bases if len(shapes) == len(strides) == 1 else []
+
+
+def _in_memory_order(call: AtenCall, constant: Array, base: Tensor) -> Array:
+    """A constant, broadcast over a permuted tensor, as one that is over its memory."""
+    assert base.arrange is not None
+    values = np.empty([size or 0 for size in base.shape[1:]], np.float32)
+    arranged: Any = base.arrange(values)  # type: ignore[arg-type]
+    if constant.ndim > arranged.ndim:
+        constant = constant[0]
+    try:
+        arranged[...] = constant
+    except ValueError:
+        raise _broadcast_error(call, call.output_shape, constant.shape) from None
+    pixel = values.reshape(len(values), -1)[:, :1].reshape(-1, *[1] * (values.ndim - 1))
+    return pixel if (values == pixel).all() else values
 
 
 def _tensor(call: AtenCall, operand: Operand) -> Tensor | Emit:
@@ -141,7 +174,7 @@ def _sum(call: AtenCall, a: Operand, b: Operand) -> Result:
     if isinstance(b, np.ndarray):
         return _channel_affine(call, _tensor(call, a), np.ones_like(b), b)
     x, y, _ = _pair(call, _tensor(call, a), _tensor(call, b))
-    return Emit(ir.Add(), (x, y), shape=x.shape)
+    return Emit(ir.Add(), (x, y), shape=x.shape, arrange=x.arrange)
 
 
 def _difference(call: AtenCall, a: Operand, b: Operand) -> Result:
@@ -152,7 +185,7 @@ def _difference(call: AtenCall, a: Operand, b: Operand) -> Result:
     if isinstance(a, np.ndarray):
         return _channel_affine(call, b, -np.ones_like(a), a)
     x, y, swapped = _pair(call, a, b)
-    difference = Emit(ir.Sub(), (x, y), shape=x.shape)
+    difference = Emit(ir.Sub(), (x, y), shape=x.shape, arrange=x.arrange)
     return affine(difference, -1.0) if swapped else difference
 
 
@@ -167,7 +200,7 @@ def _channel_affine(call: AtenCall, x: Tensor | Emit, weight: Array, bias: Array
             f"scalars and one number for each channel are supported"
         )
     params = {"weight": weight.reshape(-1), "bias": bias.reshape(-1)}
-    return Emit(ir.ChannelAffine(), (x,), params, shape=x.shape)
+    return Emit(ir.ChannelAffine(), (x,), params, shape=x.shape, arrange=x.arrange)
 
 
 def _pair(
@@ -175,6 +208,8 @@ def _pair(
 ) -> tuple[Tensor | Emit, Tensor | Emit, bool]:
     """Operands of which the second may be one pixel; and whether they changed places."""
     output = call.output_shape
+    if a.arrange is not None and b.arrange is not None:
+        return a, b, False
     if a.shape == b.shape:
         # Both may have been expanded from one pixel: the result is then a larger one.
         if a.shape != output and len(output) == 4:

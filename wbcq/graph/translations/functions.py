@@ -12,7 +12,7 @@ Function = ir.Function
 
 def unary(x: Tensor | Emit, *functions: Function) -> Emit:
     """A node that applies functions one after the other."""
-    return Emit(ir.Unary(functions), (x,), shape=x.shape)
+    return Emit(ir.Unary(functions), (x,), shape=x.shape, arrange=x.arrange)
 
 
 def affine(x: Tensor | Emit, scale: float, shift: float = 0.0) -> Emit:
@@ -25,7 +25,7 @@ def clamp(x: Tensor | Emit, low: float | None, high: float | None) -> Emit:
     activation = ir.Activation(
         -math.inf if low is None else float(low), math.inf if high is None else float(high)
     )
-    return Emit(ir.Clamp(activation), (x,), shape=x.shape)
+    return Emit(ir.Clamp(activation), (x,), shape=x.shape, arrange=x.arrange)
 
 
 @translates("aten.relu.default")

@@ -72,6 +72,11 @@ def _reduced(call: AtenCall) -> tuple[Tensor, tuple[int, ...]]:
     dims = [dims] if isinstance(dims, int) else (dims or range(rank))
     axes = tuple(sorted(call.axis(dim, rank) for dim in dims))
     base = x.base
+    if base is not None and base.arrange is not None:
+        picture = call.channels_last("self")
+        return (
+            (picture, (2, 3)) if axes == tuple(range(1, rank - 1)) else (call.tensor("self"), axes)
+        )
     if base is not None and rank == 3 and axes == (2,) and base.shape[:2] == x.shape[:2]:
         return base, (2, 3)
     return call.tensor("self"), axes

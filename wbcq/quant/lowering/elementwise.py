@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from wbcq.engine import program as prog
+from wbcq.errors import UnsupportedOperatorError
 from wbcq.graph import ir
 from wbcq.quant.integer import clamp_bounds
-from wbcq.quant.lowering.context import Lowering
+from wbcq.quant.lowering.context import Lowering, describe, picture
 from wbcq.quant.lowering.tables import float_function, function_table
 
-__all__ = ["arithmetic", "clamp", "divide", "softmax", "unary"]
+__all__ = ["arithmetic", "clamp", "divide", "normalize", "softmax", "unary"]
 
 
 def arithmetic(context: Lowering, node: ir.Node, op: ir.Add | ir.Sub | ir.Mul) -> None:
@@ -42,10 +45,16 @@ def arithmetic(context: Lowering, node: ir.Node, op: ir.Add | ir.Sub | ir.Mul) -
 def divide(context: Lowering, node: ir.Node, op: ir.Div) -> None:
     """Quotient a / b in float."""
     a, b = (context.f32(value) for value in node.inputs)
-    functions = op.functions
-    if not op.activation.is_identity:
-        functions = (ir.Function("clamp", (op.activation.low, op.activation.high)), *functions)
-    context.emit_float(node, lambda name, y: prog.Binary(name, a, b, y, "div"), functions, like=a)
+    context.emit_float(
+        node, lambda name, y: prog.Binary(name, a, b, y, "div"), _applied(op), like=a
+    )
+
+
+def _applied(op: ir.Div | ir.Normalize) -> ir.Functions:
+    """All that is done to the result of an operator that has no clamp of its own."""
+    if op.activation.is_identity:
+        return op.functions
+    return (ir.Function("clamp", (op.activation.low, op.activation.high)), *op.functions)
 
 
 def clamp(context: Lowering, node: ir.Node, op: ir.Clamp) -> None:
@@ -81,3 +90,21 @@ def softmax(context: Lowering, node: ir.Node, op: ir.Softmax) -> None:
     """Softmax in float."""
     x = context.f32(node.inputs[0])
     context.emit_float(node, lambda name, y: prog.Softmax(name, x, y))
+
+
+def normalize(context: Lowering, node: ir.Node, op: ir.Normalize) -> None:
+    """Layer, group or instance normalization in float."""
+    x = context.f32(node.inputs[0])
+    channels = picture(context.graph.values[node.inputs[0]])[2]
+    if context.tensors[x].channels != channels:
+        raise UnsupportedOperatorError(
+            f"{describe(node)} normalizes a flattened picture. Remedy: pool to 1x1 before flatten"
+        )
+    weight, bias = context.graph.param(node, "weight"), context.graph.param(node, "bias")
+    weight = np.ones(channels, np.float32) if weight is None else weight
+    bias = np.zeros(channels, np.float32) if bias is None else bias
+    context.emit_float(
+        node,
+        lambda name, y: prog.Normalize(name, x, y, weight, bias, op.groups, op.eps),
+        _applied(op),
+    )

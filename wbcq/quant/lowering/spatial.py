@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ from wbcq.errors import UnsupportedOperatorError
 from wbcq.graph import ir
 from wbcq.graph.analysis import is_relabelling
 from wbcq.quant.lowering.context import Lowering, describe, picture, sizes
+from wbcq.quant.lowering.digits import as_digits
 from wbcq.quant.lowering.tables import function_table
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "flatten",
     "max_pool2d",
     "pad",
+    "rearrange",
     "reshape",
     "resize",
     "slice_channels",
@@ -65,12 +68,17 @@ def _move(context: Lowering, node: ir.Node, build: Callable[[str, str, str], pro
     """An operator of either dtype whose result has the scale of its input."""
     dtype = context.dtype(node)
     x = context.operand(node.inputs[0], dtype)
+    _moved(context, node, dtype, lambda name, y: build(name, x, y))
+
+
+def _moved(
+    context: Lowering, node: ir.Node, dtype: str, build: Callable[[str, str], prog.Op]
+) -> None:
     if dtype == "f32":
-        context.emit_float(node, lambda name, y: build(name, x, y))
+        context.emit_float(node, build)
         return
     context.check_shared(node)
-    y = context.result(node.output, "u8")
-    context.ops.append(build(context.op_name(node.name), x, y))
+    context.ops.append(build(context.op_name(node.name), context.result(node.output, "u8")))
 
 
 def avg_pool2d(context: Lowering, node: ir.Node, op: ir.AvgPool2d) -> None:
@@ -125,12 +133,43 @@ def reshape(context: Lowering, node: ir.Node, op: ir.Reshape) -> None:
     shape = (x.height, x.width, x.channels)
     flat = len(after) == 1 and len(before) == 3
     same = is_relabelling(before, after) and shape == picture(context.graph.values[node.output])
-    if not same and not flat:
+    if same or flat:
+        flatten(context, node, ir.Flatten())
+    else:
+        rearrange(context, node, ir.Rearrange(after, after, _row_major(after)))
+
+
+def _row_major(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(math.prod(sizes[axis + 1 :]) for axis in range(len(sizes)))
+
+
+def rearrange(context: Lowering, node: ir.Node, op: ir.Rearrange) -> None:
+    """Elements in another order."""
+    dtype = context.dtype(node)
+    source = context.operand(node.inputs[0], dtype)
+    x = context.tensors[source]
+    height, width, channels = picture(context.graph.values[node.output])
+    # From N, C, H, W of the graph to N, H, W, C of the program.
+    numbers = op.numbers().reshape(channels, height, width).transpose(1, 2, 0).ravel()
+    channel, pixel = np.divmod(numbers, x.height * x.width)
+    found = as_digits(pixel * x.channels + channel)
+    if found is None:
+        # Sizes that share no factors: by way of a row of all elements in the graph's order.
+        name = context.new_tensor(f"{node.output}.row", node.output, dtype)
+        count = x.height * x.width * x.channels
+        row = replace(context.tensors[name], height=1, width=1, channels=count)
+        context.tensors[name] = row
+        sizes, strides = (x.channels, x.height, x.width), (1, x.width * x.channels, x.channels)
+        step = prog.Rearrange(context.op_name(f"{node.name}.row"), source, name, sizes, strides)
+        context.ops.append(step)
+        source, found = name, as_digits(numbers)
+    if found is None:
         raise UnsupportedOperatorError(
-            f"{describe(node)} reshapes {list(before)} to {list(after)}, which moves elements. "
-            "Remedy: flatten, or slice, concatenate and shuffle channels"
+            f"{describe(node)} rearranges {x.channels}x{x.height}x{x.width} to "
+            f"{channels}x{height}x{width} in more than {prog.MAX_DIGITS} steps"
         )
-    flatten(context, node, ir.Flatten())
+    digits = found
+    _moved(context, node, dtype, lambda name, y: prog.Rearrange(name, source, y, *digits))
 
 
 def slice_channels(context: Lowering, node: ir.Node, op: ir.Slice) -> None:
