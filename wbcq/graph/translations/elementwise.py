@@ -17,6 +17,7 @@ from wbcq.graph.translations.call import (
     Same,
     Shape,
     Tensor,
+    as_picture,
     format_shape,
     translates,
 )
@@ -106,7 +107,9 @@ def _operand(call: AtenCall, name: str) -> Operand:
         if array.size == 1:
             return float(array.reshape(()))
         bases = _permuted(call)
-        return _in_memory_order(call, array, bases[0]) if bases else array
+        if bases:
+            return _in_memory_order(call, array, bases[0])
+        return np.expand_dims(array, -2) if len(call.output_shape) == 3 else array
     if isinstance(argument, (bool, int, float)):
         return float(argument)
     if isinstance(argument, Deferred):
@@ -122,7 +125,7 @@ def _operand(call: AtenCall, name: str) -> Operand:
         return tensor.base
     if tensor.expanded_from is not None:
         return tensor.expanded_from
-    return call.tensor(name)
+    return as_picture(call.tensor(name, ranks=(2, 3, 4)))
 
 
 def _permuted(call: AtenCall) -> list[Tensor]:
@@ -208,6 +211,8 @@ def _pair(
 ) -> tuple[Tensor | Emit, Tensor | Emit, bool]:
     """Operands of which the second may be one pixel; and whether they changed places."""
     output = call.output_shape
+    if len(output) == 3:
+        output = (*output[:2], 1, output[2])
     if a.arrange is not None and b.arrange is not None:
         return a, b, False
     if a.shape == b.shape:
