@@ -127,6 +127,12 @@ CASES: dict[str, tuple[Callable[[Tensor], Any], list[str]]] = {
         )(x.permute(0, 2, 3, 1)),
         ["ChannelAffine", "Unary", "Unary", "Clamp", "Mul"],
     ),
+    "gate with channels last": (
+        lambda x: (lambda y: (y * y.mean((1, 2), keepdim=True).sigmoid()).permute(0, 3, 1, 2))(
+            x.permute(0, 2, 3, 1)
+        ),
+        ["AdaptiveAvgPool2d", "Reshape", "Unary", "Reshape", "Mul"],
+    ),
     "transposed": (lambda x: x.transpose(2, 3) + x, ["Rearrange", "Add"]),
     "rotated": (lambda x: x.transpose(2, 3).flip(3), ["Rearrange", "Rearrange"]),
     "mixed orders": (
