@@ -165,7 +165,7 @@ def is_relabelling(before: tuple[int, ...], after: tuple[int, ...]) -> bool:
     """True if a Reshape moves nothing in memory where the channels are innermost.
 
     Args:
-        before: C, H, W or K, without the batch.
+        before: C, H, W, or C, L, or K, without the batch.
         after: The same, of as many elements.
 
     Example:
@@ -174,14 +174,14 @@ def is_relabelling(before: tuple[int, ...], after: tuple[int, ...]) -> bool:
         >>> is_relabelling((8, 2, 3), (48,))
         False
     """
-    if len(before) not in (1, 3) or len(after) not in (1, 3):
+    if len(before) > 3 or len(after) > 3:
         return False
     return bool(np.array_equal(_channels_last_order(before), _channels_last_order(after)))
 
 
 def _channels_last_order(shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
     elements = np.arange(math.prod(shape)).reshape(shape)
-    return elements.ravel() if elements.ndim == 1 else elements.transpose(1, 2, 0).ravel()
+    return np.moveaxis(elements, 0, -1).ravel()
 
 
 def _is_head(node: Node) -> bool:

@@ -1,8 +1,9 @@
 """The typed graph that every later step reads and writes. There is no torch in it.
 
 A :class:`Graph` is a list of :class:`Node` in execution order over named :class:`Value` objects.
-Values have PyTorch's layout (N, C, H, W or N, C). What a node does is its ``op``: one of the frozen
-dataclasses below, whose type is the key for every dispatch (executors, lowering, observers).
+Values have PyTorch's layout (N, C, H, W or N, C; inputs and outputs of the graph also N, C, L).
+What a node does is its ``op``: one of the frozen dataclasses below, whose type is the key for every
+dispatch (executors, lowering, observers).
 """
 
 from __future__ import annotations

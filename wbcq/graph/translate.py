@@ -405,6 +405,8 @@ def _tensor(bound: Binding) -> translations.Tensor:
             base = translations.Tensor(storage.shape, whole)
         elif not bound.is_whole and orders_all(layout, storage.elements):
             base = translations.Tensor(storage.shape, whole, arrange=_as_in(layout))
+    if base is None and len(bound.shape) == 3:
+        base = translations.as_picture(translations.Tensor(bound.shape, bound))
     if is_expanded(layout):
         pixel = Binding(storage, layout[:, :1, :1], bound.name, bound.source)
         expanded_from = translations.Tensor(pixel.shape, pixel)

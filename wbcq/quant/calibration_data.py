@@ -53,6 +53,7 @@ class CalibrationData:
             )
         self._length = operator.length_hint(loader)
         self._names, self._variadic = _input_names(model)
+        self._takes_sequences = _takes_sequences(model)
         self._batches = iter(loader)
         try:
             batch = next(self._batches)
@@ -92,7 +93,10 @@ class CalibrationData:
                 f"inputs ({', '.join(self._names)}). Remedy: give them first, before labels"
             )
         pairs = zip(self._names, entries, strict=False)
-        inputs = tuple(_checked_input(x, f"batch {index}: input {name!r}") for name, x in pairs)
+        ranks = (2, 3, 4) if self._takes_sequences else (2, 4)
+        inputs = tuple(
+            _checked_input(x, f"batch {index}: input {name!r}", ranks) for name, x in pairs
+        )
         sizes = [x.shape[0] for x in inputs]
         if len(set(sizes)) > 1:
             raise CalibrationError(
@@ -138,7 +142,13 @@ def _is_float_input(x: object) -> bool:
     return isinstance(x, np.ndarray) and x.dtype.kind == "f" and x.ndim >= 2
 
 
-def _checked_input(x: object, what: str) -> Tensor:
+def _takes_sequences(model: nn.Module) -> bool:
+    """True if three dimensions are N, C, L; elsewhere they are a picture without a batch."""
+    kinds = {type(module).__name__ for module in model.modules()}
+    return not kinds.isdisjoint({"Conv1d", "ConvTranspose1d"}) and "Conv2d" not in kinds
+
+
+def _checked_input(x: object, what: str, ranks: tuple[int, ...]) -> Tensor:
     if isinstance(x, np.ndarray):
         if x.dtype.kind not in "fiub":
             raise CalibrationError(f"{what} is an array of {x.dtype}, must be float32")
@@ -154,7 +164,7 @@ def _checked_input(x: object, what: str) -> Tensor:
         raise CalibrationError(
             f"{what} is {str(x.dtype).removeprefix('torch.')}, must be float32. Remedy: x.float()"
         )
-    if x.dim() not in (2, 4) or 0 in x.shape:
+    if x.dim() not in ranks or 0 in x.shape:
         remedy = ". Remedy: x.unsqueeze(0) adds the batch" if x.dim() == 3 else ""
         raise CalibrationError(
             f"{what} has shape {list(x.shape)}, must be [N, C, H, W] or [N, C] with at least one "

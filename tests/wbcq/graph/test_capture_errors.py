@@ -165,7 +165,7 @@ def test_weight_that_depends_on_the_input() -> None:
         (lambda x: F.pad(x, (1, 1), value=2.0), "with zeros is supported, not constant with 2"),
         (lambda x: F.pad(x, (-1, 1)), r"the pads \[-1, 1\]"),
         (lambda x: F.dropout(x, training=True), "dropout is active in evaluation mode"),
-        (lambda x: F.max_pool1d(x.view(x.size(0), 3, 64), 2), "max_pool1d"),
+        (lambda x: F.max_pool3d(x.view(x.size(0), 3, 4, 4, 4), 2), "max_pool3d"),
         (lambda x: F.relu(x.half()), "float16"),
         (lambda x: F.pad(x, (1, 1, 1, 1), mode="reflect"), "not reflect"),
         (lambda x: x.transpose(0, 1), "pictures must be independent"),

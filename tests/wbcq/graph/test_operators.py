@@ -127,6 +127,12 @@ CASES: dict[str, tuple[Callable[[Tensor], Any], list[str]]] = {
         )(x.permute(0, 2, 3, 1)),
         ["ChannelAffine", "Unary", "Unary", "Clamp", "Mul"],
     ),
+    "gate with channels last": (
+        lambda x: (lambda y: (y * y.mean((1, 2), keepdim=True).sigmoid()).permute(0, 3, 1, 2))(
+            x.permute(0, 2, 3, 1)
+        ),
+        ["AdaptiveAvgPool2d", "Reshape", "Unary", "Reshape", "Mul"],
+    ),
     "transposed": (lambda x: x.transpose(2, 3) + x, ["Rearrange", "Add"]),
     "rotated": (lambda x: x.transpose(2, 3).flip(3), ["Rearrange", "Rearrange"]),
     "mixed orders": (
@@ -255,6 +261,34 @@ def test_convnext_needs_no_rearranging(scales_last: bool) -> None:
     assert isinstance(up.op, ir.Conv2d)
     assert [function.name for function in up.op.functions] == ["gelu"]
     assert ir.residual(down) is not None
+
+
+SEQUENCES: dict[str, tuple[nn.Module, str]] = {
+    "conv1d": (nn.Conv1d(4, 6, 3, 2, 1, 2, groups=2), "Conv2d"),
+    "conv1d, same": (nn.Conv1d(4, 6, 4, padding="same", bias=False), "Conv2d"),
+    "conv_transpose1d": (nn.ConvTranspose1d(4, 6, 3, 2, 1, 1), "Conv2d Rearrange"),
+    "batch_norm": (nn.BatchNorm1d(4), "BatchNorm"),
+    "group_norm": (nn.GroupNorm(2, 4), "Normalize"),
+    "instance_norm": (nn.InstanceNorm1d(4, affine=True), "Normalize"),
+    "max_pool1d": (nn.MaxPool1d(3, 2, 1, ceil_mode=True), "MaxPool2d"),
+    "avg_pool1d": (nn.AvgPool1d(3, 2, 1, count_include_pad=False), "AvgPool2d"),
+    "adaptive_avg_pool1d": (nn.AdaptiveAvgPool1d(4), "AdaptiveAvgPool2d"),
+    "adaptive_max_pool1d": (nn.AdaptiveMaxPool1d(4), "AdaptiveMaxPool2d"),
+    "relu": (nn.ReLU(), "Clamp"),
+    "gate": (Wraps(lambda net, x: x * x.mean(2, keepdim=True)), "AdaptiveAvgPool2d Mul"),
+    "shift": (Wraps(lambda net, x: x + torch.arange(4).view(4, 1)), "ChannelAffine"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_sequences_are_pictures_of_height_one(name: str) -> None:
+    torch.manual_seed(0)
+    layer, expected = SEQUENCES[name]
+    captured, _ = check(layer, (4, 11))
+    assert captured.values[captured.inputs[0]].shape == (None, 4, 11)
+    names = [kind for kind in op_names(captured) if kind != "Reshape"]
+    assert names == expected.split()
 
 
 @cases(1)

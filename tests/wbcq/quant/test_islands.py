@@ -58,18 +58,60 @@ def decoder() -> nn.Module:
     )
 
 
+class ChannelAttention(nn.Module):
+    """A convolution over the channels' means gates them (ECA)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 16, 3, padding=1)
+        self.attention = nn.Conv1d(1, 1, 3, padding=1, bias=False)
+        self.head = nn.Conv2d(16, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x).relu()
+        gate = self.attention(x.mean((2, 3)).view(x.shape[0], 1, -1)).sigmoid()
+        result: Tensor = self.head(x * gate.view(x.shape[0], -1, 1, 1).expand_as(x))
+        return result
+
+
+def sequences() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv1d(3, 8, 5, stride=2, padding=2),
+        nn.BatchNorm1d(8),
+        nn.ReLU(),
+        nn.MaxPool1d(2),
+        nn.Conv1d(8, 8, 3, padding=1, groups=8),
+        nn.AdaptiveAvgPool1d(3),
+        nn.Conv1d(8, 4, 1),
+    )
+
+
+PICTURES = (8, 3, 16, 16)
 NETS = {
+    "channel attention": (
+        ChannelAttention,
+        PICTURES,
+        "Quantize Conv2d AvgPool2d Rearrange Conv2d Rearrange Mul Conv2d",
+    ),
+    "sequences": (
+        sequences,
+        (8, 3, 40),
+        "Quantize Conv2d MaxPool2d Conv2d AvgPool2d Conv2d",
+    ),
     "ConvNeXt": (
         ConvNext,
+        PICTURES,
         "Quantize Conv2d Normalize Quantize Conv2d Normalize Quantize Conv2d Conv2d AvgPool2d "
         "Dequantize Normalize Quantize Conv2d",
     ),
     "group norms": (
         group_norms,
+        PICTURES,
         "Quantize Conv2d Normalize Unary Quantize Conv2d Normalize Unary Quantize Conv2d",
     ),
     "decoder": (
         decoder,
+        PICTURES,
         "Quantize Conv2d Conv2d Rearrange Conv2d Rearrange Conv2d Rearrange",
     ),
 }
@@ -77,9 +119,9 @@ NETS = {
 
 @pytest.mark.parametrize("name", NETS)
 def test_quantized_network_is_close_to_the_float_one(name: str) -> None:
-    make, expected = NETS[name]
+    make, shape, expected = NETS[name]
     torch.manual_seed(0)
-    model, x = make().eval(), torch.randn(8, 3, 16, 16)
+    model, x = make().eval(), torch.randn(shape)
     quantized = wbcq.quantize(model, [x], progress=False)
     program = quantized.program
     assert [type(op).__name__ for op in program.ops] == expected.split()

@@ -27,6 +27,7 @@ __all__ = [
     "Shape",
     "Tensor",
     "View",
+    "as_picture",
     "format_shape",
     "symmetric_pads",
     "translates",
@@ -187,6 +188,13 @@ class AtenCall:
         x = self.tensor(name, ranks=None)
         return self.tensor(name) if x.base is None else x.base
 
+    def picture(self, name: str) -> Tensor:
+        """A value N, C, H, W, or N, C, L as a picture of height 1.
+
+        A node that reads it must have the picture's ``shape`` of its output.
+        """
+        return as_picture(self.tensor(name, ranks=(3, 4)))
+
     def channels_last(self, name: str) -> Tensor:
         """A value whose last dimension is the channels, as a picture.
 
@@ -272,6 +280,14 @@ def translates(*operators: str) -> Callable[[Translation], Translation]:
         return translation
 
     return register
+
+
+def as_picture(x: Tensor) -> Tensor:
+    """A value N, C, L as a picture of height 1; others as they are."""
+    if len(x.shape) != 3:
+        return x
+    layout = x.handle.layout[:, None]
+    return Tensor((None, *layout.shape), replace(x.handle, layout=layout))
 
 
 def format_shape(shape: Shape) -> str:

@@ -17,6 +17,7 @@ from wbcq.graph.translations.call import (
     Same,
     Shape,
     Tensor,
+    as_picture,
     format_shape,
     translates,
 )
@@ -106,7 +107,9 @@ def _operand(call: AtenCall, name: str) -> Operand:
         if array.size == 1:
             return float(array.reshape(()))
         bases = _permuted(call)
-        return _in_memory_order(call, array, bases[0]) if bases else array
+        if bases:
+            return _in_memory_order(call, array, bases[0])
+        return np.expand_dims(array, -2) if len(call.output_shape) == 3 else array
     if isinstance(argument, (bool, int, float)):
         return float(argument)
     if isinstance(argument, Deferred):
@@ -120,9 +123,11 @@ def _operand(call: AtenCall, name: str) -> Operand:
         return tensor.base
     if tensor.base is not None and _permuted(call):
         return tensor.base
+    if _differ_with_channels_last(call):
+        return call.channels_last(name)
     if tensor.expanded_from is not None:
         return tensor.expanded_from
-    return call.tensor(name)
+    return as_picture(call.tensor(name, ranks=(2, 3, 4)))
 
 
 def _permuted(call: AtenCall) -> list[Tensor]:
@@ -135,6 +140,18 @@ def _permuted(call: AtenCall) -> list[Tensor]:
     shapes = {(base.shape, x.shape) for base, x in zip(bases, tensors, strict=True)}
     strides = {x.handle.layout.strides for x in tensors}
     return bases if len(shapes) == len(strides) == 1 else []
+
+
+def _differ_with_channels_last(call: AtenCall) -> bool:
+    """True if two tensors need broadcasting, and one has its channels last."""
+    operands = [call.arguments.get(name) for name in ("self", "other")]
+    tensors = [x for x in operands if isinstance(x, Tensor) and len(x.shape) == 4]
+    if len(tensors) < 2 or tensors[0].shape == tensors[1].shape:
+        return False
+    return any(
+        x.base is not None and x.base.arrange is not None and x.base.shape[1] == x.shape[-1]
+        for x in tensors
+    )
 
 
 def _in_memory_order(call: AtenCall, constant: Array, base: Tensor) -> Array:
@@ -208,8 +225,13 @@ def _pair(
 ) -> tuple[Tensor | Emit, Tensor | Emit, bool]:
     """Operands of which the second may be one pixel; and whether they changed places."""
     output = call.output_shape
+    if len(output) == 3:
+        output = (*output[:2], 1, output[2])
     if a.arrange is not None and b.arrange is not None:
-        return a, b, False
+        if a.shape == b.shape:
+            return a, b, False
+        # In pictures, whose channels are the last dimension of the call's.
+        output = (None, output[-1], *output[1:-1])
     if a.shape == b.shape:
         # Both may have been expanded from one pixel: the result is then a larger one.
         if a.shape != output and len(output) == 4:

@@ -11,6 +11,7 @@ from wbcq.graph.translations.call import (
     Emit,
     Parameter,
     Result,
+    as_picture,
     format_shape,
     symmetric_pads,
     translates,
@@ -65,7 +66,8 @@ def _batch_norm(call: AtenCall) -> Result:
 
 def _with_running_statistics(call: AtenCall) -> Result:
     params = call.params("running_mean", "running_var", "weight", "bias")
-    return Emit(ir.BatchNorm(call.arguments["eps"]), (call.tensor("input"),), params)
+    x = as_picture(call.tensor("input", ranks=(2, 3, 4)))
+    return Emit(ir.BatchNorm(call.arguments["eps"]), (x,), params, x.shape)
 
 
 @translates("aten.layer_norm.default")
@@ -90,13 +92,14 @@ def _layer_norm(call: AtenCall) -> Result:
 @translates("aten.group_norm.default")
 def _group_norm(call: AtenCall) -> Result:
     op = ir.Normalize(int(call.arguments["num_groups"]), call.arguments["eps"])
-    return Emit(op, (call.tensor("input", ranks=(4,)),), call.params("weight", "bias"))
+    x = call.picture("input")
+    return Emit(op, (x,), call.params("weight", "bias"), x.shape)
 
 
 @translates("aten.instance_norm.default")
 def _instance_norm(call: AtenCall) -> Result:
-    x = call.tensor("input", ranks=(4,))
+    x = call.picture("input")
     if not call.arguments["use_input_stats"]:
         return _with_running_statistics(call)
     op = ir.Normalize(x.shape[1] or 0, call.arguments["eps"])
-    return Emit(op, (x,), call.params("weight", "bias"))
+    return Emit(op, (x,), call.params("weight", "bias"), x.shape)

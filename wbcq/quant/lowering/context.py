@@ -333,17 +333,18 @@ def describe(node: ir.Node) -> str:
 
 
 def sizes(value: ir.Value) -> tuple[int, ...]:
-    """A value's shape without the batch: C, H, W or K."""
+    """A value's shape without the batch: C, H, W or C, L or K."""
     found = tuple(size for size in value.shape[1:] if size is not None)
-    if len(found) != len(value.shape) - 1 or len(found) not in (1, 3):
+    if len(found) != len(value.shape) - 1 or len(found) not in (1, 2, 3):
         raise UnsupportedOperatorError(
-            f"value '{value.name}' has shape {list(value.shape)}; only N, C, H, W and N, C are "
-            "supported"
+            f"value '{value.name}' has shape {list(value.shape)}; only N, C, H, W, N, C, L and "
+            "N, C are supported"
         )
     return found
 
 
 def picture(value: ir.Value) -> tuple[int, int, int]:
-    """Height, width, channels."""
-    found = sizes(value)
-    return (1, 1, found[0]) if len(found) == 1 else (found[1], found[2], found[0])
+    """Height, width, channels; a sequence N, C, L has height 1."""
+    channels, *size = sizes(value)
+    height, width = [1, 1, *size][-2:]
+    return height, width, channels
