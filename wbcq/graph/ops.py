@@ -6,6 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
+
 from wbcq.graph.functions import Function
 
 __all__ = [
@@ -14,6 +17,7 @@ __all__ = [
     "RELU6",
     "Activation",
     "AdaptiveAvgPool2d",
+    "AdaptiveMaxPool2d",
     "Add",
     "AvgPool2d",
     "BatchNorm",
@@ -30,10 +34,12 @@ __all__ = [
     "Linear",
     "MaxPool2d",
     "Mul",
+    "Normalize",
     "Op",
     "Pad",
     "Pads",
     "Pair",
+    "Rearrange",
     "Reshape",
     "Resize",
     "Slice",
@@ -208,6 +214,23 @@ class Softmax(Op):
 
 
 @dataclass(frozen=True)
+class Normalize(Op):
+    """y = (x - mean) / sqrt(variance + eps) * weight + bias. Has no integer form.
+
+    Optional params ``weight`` and ``bias``, each [C] (axis 1).
+
+    Attributes:
+        groups: 0 for the mean and variance of the channels of each pixel (layer normalization);
+            else of the pixels and channels of each of so many groups (group normalization).
+    """
+
+    groups: int = 0
+    eps: float = 1e-5
+    activation: Activation = IDENTITY
+    functions: Functions = ()
+
+
+@dataclass(frozen=True)
 class MaxPool2d(Op):
     """Maximum over windows."""
 
@@ -239,6 +262,13 @@ class AdaptiveAvgPool2d(Op):
     output_size: Pair = (1, 1)
     activation: Activation = IDENTITY
     functions: Functions = ()
+
+
+@dataclass(frozen=True)
+class AdaptiveMaxPool2d(Op):
+    """Maximum over windows, as many as the output has pixels."""
+
+    output_size: Pair
 
 
 @dataclass(frozen=True)
@@ -279,6 +309,31 @@ class Reshape(Op):
     """
 
     sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Rearrange(Op):
+    """Elements in another order: y.flat[i] = x.flat[offset + sum of digits of i times strides].
+
+    Attributes:
+        sizes: Of the result, without the batch.
+        digits: How the number of an element of the result is split; their product is that of the
+            sizes.
+        strides: In elements of x, one for each digit.
+        offset: Of the first element.
+    """
+
+    sizes: tuple[int, ...]
+    digits: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int = 0
+
+    def numbers(self) -> npt.NDArray[np.int64]:
+        """Which element of x each element of the result is, in their order."""
+        numbers = np.full((), self.offset, np.int64)
+        for size, stride in zip(self.digits, self.strides, strict=True):
+            numbers = np.add.outer(numbers, stride * np.arange(size))
+        return numbers.ravel()
 
 
 @dataclass(frozen=True)
