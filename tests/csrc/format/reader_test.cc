@@ -1,6 +1,7 @@
 #include "format/reader.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <filesystem>
@@ -19,7 +20,7 @@ std::filesystem::path write_file(std::string_view name, const Bytes& bytes) {
   const std::filesystem::path path =
       std::filesystem::path(::testing::TempDir()) /
       (std::string(::testing::UnitTest::GetInstance()->current_test_info()->name()) +
-       std::string(name));
+       std::to_string(getpid()) + std::string(name));
   std::ofstream(path, std::ios::binary)
       .write(reinterpret_cast<const char*>(bytes.data()),
              static_cast<std::streamsize>(bytes.size()));

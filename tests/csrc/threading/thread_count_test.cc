@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -57,7 +58,11 @@ std::vector<size_t> usable_cpus() {
 // A copy of /sys/devices/system/cpu with the topology that a test wants.
 class Topology {
  public:
-  Topology() : root_(fs::path(::testing::TempDir()) / "wbcq_topology") { fs::remove_all(root_); }
+  // Tests run at once as processes of their own.
+  Topology()
+      : root_(fs::path(::testing::TempDir()) / ("wbcq_topology_" + std::to_string(getpid()))) {
+    fs::remove_all(root_);
+  }
   ~Topology() { fs::remove_all(root_); }
   void add(size_t cpu, int package, int core) {
     const fs::path folder = root_ / ("cpu" + std::to_string(cpu)) / "topology";
