@@ -279,12 +279,16 @@ class Translator:
         call: translations.AtenCall,
         result: translations.Emit,
         shape: translations.Shape,
+        emitted: dict[int, str] | None = None,
     ) -> str:
+        emitted = {} if emitted is None else emitted  # what several nodes of the call read
         inputs = []
         for x in result.inputs:
             if isinstance(x, translations.Emit):
                 assert x.shape is not None
-                inputs.append(self._emit(name, call, x, x.shape))
+                if id(x) not in emitted:
+                    emitted[id(x)] = self._emit(name, call, x, x.shape, emitted)
+                inputs.append(emitted[id(x)])
             else:
                 inputs.append(self._materialize(x.handle))
         params: dict[str, str] = {}
@@ -406,7 +410,10 @@ class Translator:
 def _tensor(bound: Binding) -> translations.Tensor:
     base = expanded_from = None
     layout, storage = bound.layout, bound.storage
-    if len(bound.shape) not in (2, 4) and bound.is_whole and len(storage.shape) in (2, 4):
+    # A picture of other sizes may be groups of channels.
+    is_other = len(bound.shape) not in (2, 4) or len(storage.shape) == 4 == len(bound.shape)
+    is_view = bound.shape != storage.shape and bound.is_whole
+    if is_other and is_view and len(storage.shape) in (2, 4):
         whole = Binding(storage, storage.layout, bound.name, bound.source)
         base = translations.Tensor(storage.shape, whole)
     if is_expanded(layout):

@@ -13,7 +13,7 @@ operator, module and line. For example, in :mod:`wbcq.graph.translations.functio
 
 from __future__ import annotations
 
-from wbcq.graph.translations import channels, elementwise, functions, layers, pooling, views
+from wbcq.graph.translations import channels, elementwise, functions, groups, layers, pooling, views
 from wbcq.graph.translations.call import (
     TRANSLATIONS,
     AtenCall,
@@ -46,6 +46,7 @@ __all__ = [
     "elementwise",
     "format_shape",
     "functions",
+    "groups",
     "layers",
     "pooling",
     "translates",
