@@ -52,6 +52,7 @@ _MIXED_BATCH = (
     "its result has shape {shape}, which mixes the pictures of a batch. Remedy: keep the batch "
     "first, as x.flatten(1) does and x.view(1, -1) does not"
 )
+_EMPTY = "its result has shape {shape}, which holds nothing. Remedy: leave it out of the network"
 
 _Bound: TypeAlias = "Binding | translations.Parameter | translations.Deferred"
 
@@ -222,6 +223,8 @@ class Translator:
         if val.dtype != torch.float32:
             raise call.unsupported(f"its result is {val.dtype}, but only float32 is supported")
         sizes = [size or 0 for size in shape[1:]]
+        if 0 in sizes:
+            raise call.unsupported(_EMPTY.format(shape=translations.format_shape(shape)))
         name = node_name(self._model, node, call.source)
         storage = self._storages.get(memory_of(val))
         if isinstance(result, translations.Emit):
