@@ -36,7 +36,7 @@ def page(records: Mapping[str, Mapping[str, Any]], timm_version: str) -> str:
         "batch normalization is settled by three passes in training mode, pictures are noise. "
         "SQNR compares the outputs with PyTorch's float32 ones, on pictures that were not used for "
         f"calibration. Where it is below {BOUND:g} dB, the result tells what the float32 network "
-        "itself makes of noise 40 dB below what enters and leaves each layer, about that of 8 bits.",
+        "itself makes of noise 40 dB below all that enters and leaves a layer, as 8 bits add.",
         "",
         f"- {len(done)} of {len(known)} networks run, of {len(families)} families of "
         f"{len(FAMILIES)}.",
@@ -69,7 +69,7 @@ def _kind(record: Mapping[str, Any]) -> str:
     """A reason without what belongs to one network: module, line, numbers."""
     reason = re.sub(r" in \S+ \([^)]*\):", ":", _plain(record))
     reason = re.sub(r"'[^']*'", "...", reason.partition(". Remedy")[0])
-    return re.sub(r"[\d.]+", "n", reason)
+    return re.sub(r"\d+(\.\d+)?", "n", reason)
 
 
 def _plain(record: Mapping[str, Any]) -> str:

@@ -54,6 +54,8 @@ CASES: dict[str, tuple[Callable[[Tensor], Any], list[str]]] = {
     "constants minus channels": (lambda x: GAINS[:, None, None] - x, ["ChannelAffine"]),
     "channels over constants": (lambda x: x / GAINS[:, None, None], ["ChannelAffine"]),
     "scalars": (lambda x: 2 - (x * 3 - 1) / 2, ["Unary"] * 4),
+    "one times": (lambda x: torch.ones(1) * x + torch.zeros(1), []),
+    "times one": (lambda x: x * torch.ones(1), []),
     "scalar over tensor": (lambda x: 3 / (x.abs() + 1), ["Unary"] * 4),
     "scaled sum": (lambda x: torch.add(x, x.relu(), alpha=2), ["Clamp", "Unary", "Add"]),
     "difference": (lambda x: torch.sub(x.relu(), x, alpha=3), ["Clamp", "Unary", "Sub"]),

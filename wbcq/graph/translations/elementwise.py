@@ -54,10 +54,11 @@ def _mul(call: AtenCall) -> Result:
     if pair is not None:
         return Emit(ir.Mul(), pair, shape=pair[0].shape)
     a, b = _operand(call, "self"), _operand(call, "other")
+    name = "self"
     if not isinstance(a, (Tensor, Emit)):
-        a, b = b, a
+        a, b, name = b, a, "other"
     if isinstance(b, float) and b == 1:
-        return Same("self")
+        return Same(name)
     if isinstance(b, float):
         return affine(_tensor(call, a), b)
     if isinstance(b, np.ndarray):
