@@ -8,19 +8,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from survey_measure import BOUND
 from survey_models import FAMILIES, picture_size
 
 __all__ = ["page"]
-
-_BOUND = 15.0
-"""Decibels that every network must reach."""
 
 
 def page(records: Mapping[str, Mapping[str, Any]], timm_version: str) -> str:
     """The whole page."""
     known = [records[name] for names in FAMILIES.values() for name in names if name in records]
     done = [record for record in known if record["status"] == "ok"]
-    good = [record for record in done if record["sqnr"] >= _BOUND]
+    good = [record for record in done if record["sqnr"] >= BOUND]
     families = [
         family
         for family, names in FAMILIES.items()
@@ -37,11 +35,12 @@ def page(records: Mapping[str, Mapping[str, Any]], timm_version: str) -> str:
         f"timm {timm_version}, torch {torch.__version__.partition('+')[0]}. Weights are random, "
         "batch normalization is settled by three passes in training mode, pictures are noise. "
         "SQNR compares the outputs with PyTorch's float32 ones, on pictures that were not used for "
-        "calibration.",
+        f"calibration. Where it is below {BOUND:g} dB, the result tells what the float32 network "
+        "itself makes of noise 40 dB below all that enters and leaves a layer, as 8 bits add.",
         "",
         f"- {len(done)} of {len(known)} networks run, of {len(families)} families of "
         f"{len(FAMILIES)}.",
-        f"- {len(good)} of them reach {_BOUND:g} dB.",
+        f"- {len(good)} of them reach {BOUND:g} dB.",
         f"- {len(integer)} run in integers alone; {same} of these give the bits of the exact "
         "executor.",
         f"- {sum(record['status'] == 'refused' for record in known)} are refused with an error "
@@ -70,7 +69,7 @@ def _kind(record: Mapping[str, Any]) -> str:
     """A reason without what belongs to one network: module, line, numbers."""
     reason = re.sub(r" in \S+ \([^)]*\):", ":", _plain(record))
     reason = re.sub(r"'[^']*'", "...", reason.partition(". Remedy")[0])
-    return re.sub(r"[\d.]+", "n", reason)
+    return re.sub(r"\d+(\.\d+)?", "n", reason)
 
 
 def _plain(record: Mapping[str, Any]) -> str:
@@ -85,10 +84,8 @@ def _row(family: str, record: Mapping[str, Any]) -> str:
     if record["status"] != "ok":
         return "| " + " | ".join([*cells, "", "", "", _plain(record)]) + " |"
     notes = ["runs"]
-    if record["sqnr"] < _BOUND:
-        notes = [
-            f"chaotic: pictures with noise at 40 dB give {record['control']:.1f} dB in float32"
-        ]
+    if record["sqnr"] < BOUND:
+        notes = [f"noise of 40 dB at each layer in float32 gives {record['noisy_layers']:.1f}"]
     if record["islands"]:
         notes.append("in float: " + ", ".join(record["island_kinds"]))
     elif not record["same_bits"]:

@@ -89,7 +89,7 @@ class ExactExecutor:
     def run_all(self, *inputs: Float32Array) -> dict[str, Array]:
         """Every tensor of the program by name, in layout N, H, W, C; arguments as for ``run``."""
         memory = self._memory(inputs)
-        for op in self.program.ops:
+        for op in self.program.ops if inputs[0].size else ():
             values = [self._value(memory, name) for name in op_inputs(op)]
             self._value(memory, op.y)[...] = self._compute(op, values)
         return {name: self._value(memory, name) for name in self.program.tensors}
@@ -102,13 +102,13 @@ class ExactExecutor:
         memory: dict[str, Array] = {}
         for io, array in zip(self.program.inputs, inputs, strict=True):
             shape = (*batch, *io.shape[1:])
-            if array.dtype != np.float32 or array.shape != shape or 0 in shape:
+            if array.dtype != np.float32 or array.shape != shape:
                 raise ValueError(
                     f"input {io.tensor!r} is {array.dtype} {list(array.shape)}, must be float32 "
-                    f"{['N', *io.shape[1:]]} with N at least 1 and the same for all inputs"
+                    f"{['N', *io.shape[1:]]} with the same N for all inputs"
                 )
             tensor = self.program.tensors[io.tensor]
-            planar = array.reshape(-1, tensor.channels, tensor.height, tensor.width)
+            planar = array.reshape(*batch, tensor.channels, tensor.height, tensor.width)
             memory[io.tensor] = planar.transpose(0, 2, 3, 1)
         for tensor in self.program.tensors.values():
             if tensor.parent is None and tensor.name not in memory:

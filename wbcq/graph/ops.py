@@ -290,9 +290,10 @@ class Resize(Op):
 
 @dataclass(frozen=True)
 class Pad(Op):
-    """Zeros around a picture."""
+    """A constant around a picture; -inf, which no maximum sees, only before a MaxPool2d."""
 
     pads: Pads
+    value: float = 0.0
 
 
 @dataclass(frozen=True)

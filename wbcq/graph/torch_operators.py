@@ -237,7 +237,7 @@ def _resize(op: ir.Resize, inputs: Sequence[Tensor], params: Params) -> Tensor:
 
 @runs(ir.Pad)
 def _pad(op: ir.Pad, inputs: Sequence[Tensor], params: Params) -> Tensor:
-    return _padded(inputs[0], op.pads, 0.0)
+    return _padded(inputs[0], op.pads, op.value)
 
 
 @runs(ir.Flatten)

@@ -53,6 +53,7 @@ _MIXED_BATCH = (
     "its result has shape {shape}, which mixes the pictures of a batch. Remedy: keep the batch "
     "first, as x.flatten(1) does and x.view(1, -1) does not"
 )
+_EMPTY = "its result has shape {shape}, which holds nothing. Remedy: leave it out of the network"
 
 _Bound: TypeAlias = "Binding | translations.Parameter | translations.Deferred"
 
@@ -223,6 +224,8 @@ class Translator:
         if val.dtype != torch.float32:
             raise call.unsupported(f"its result is {val.dtype}, but only float32 is supported")
         sizes = [size or 0 for size in shape[1:]]
+        if 0 in sizes:
+            raise call.unsupported(_EMPTY.format(shape=translations.format_shape(shape)))
         name = node_name(self._model, node, call.source)
         storage = self._storages.get(memory_of(val))
         if isinstance(result, translations.Emit):
@@ -280,12 +283,16 @@ class Translator:
         call: translations.AtenCall,
         result: translations.Emit,
         shape: translations.Shape,
+        emitted: dict[int, str] | None = None,
     ) -> str:
+        emitted = {} if emitted is None else emitted  # what several nodes of the call read
         inputs = []
         for x in result.inputs:
             if isinstance(x, translations.Emit):
                 assert x.shape is not None
-                inputs.append(self._emit(name, call, x, x.shape))
+                if id(x) not in emitted:
+                    emitted[id(x)] = self._emit(name, call, x, x.shape, emitted)
+                inputs.append(emitted[id(x)])
             else:
                 inputs.append(self._materialize(x.handle))
         params: dict[str, str] = {}
@@ -401,7 +408,9 @@ def _tensor(bound: Binding) -> translations.Tensor:
     layout, storage = bound.layout, bound.storage
     if len(storage.shape) in (2, 4):
         whole = Binding(storage, storage.layout, bound.name, bound.source)
-        if bound.is_whole and len(bound.shape) not in (2, 4):
+        # A picture of other sizes may be groups of channels.
+        is_other = len(bound.shape) not in (2, 4) or len(storage.shape) == 4 == len(bound.shape)
+        if is_other and bound.is_whole and bound.shape != storage.shape:
             base = translations.Tensor(storage.shape, whole)
         elif not bound.is_whole and orders_all(layout, storage.elements):
             base = translations.Tensor(storage.shape, whole, arrange=_as_in(layout))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -56,6 +57,8 @@ CASES: dict[str, tuple[Callable[[Tensor], Any], list[str]]] = {
     "constants minus channels": (lambda x: GAINS[:, None, None] - x, ["ChannelAffine"]),
     "channels over constants": (lambda x: x / GAINS[:, None, None], ["ChannelAffine"]),
     "scalars": (lambda x: 2 - (x * 3 - 1) / 2, ["Unary"] * 4),
+    "one times": (lambda x: torch.ones(1) * x + torch.zeros(1), []),
+    "times one": (lambda x: x * torch.ones(1), []),
     "scalar over tensor": (lambda x: 3 / (x.abs() + 1), ["Unary"] * 4),
     "scaled sum": (lambda x: torch.add(x, x.relu(), alpha=2), ["Clamp", "Unary", "Add"]),
     "difference": (lambda x: torch.sub(x.relu(), x, alpha=3), ["Clamp", "Unary", "Sub"]),
@@ -154,6 +157,48 @@ CASES: dict[str, tuple[Callable[[Tensor], Any], list[str]]] = {
         ["MaxPool2d", "Conv2d", "Conv2d", "Conv2d", "Concat"],
     ),
     "pad": (lambda x: F.pad(x, (1, 2, 3, 0)), ["Pad"]),
+    "pad with a constant": (lambda x: F.pad(x, (1, 2, 3, 0), value=1.5), ["Pad"]),
+    "pad before a maximum": (
+        lambda x: F.max_pool2d(F.pad(x, (0, 1, 0, 1), value=-math.inf), 3, 2),
+        ["Pad", "MaxPool2d"],
+    ),
+    "pad and crop": (lambda x: F.pad(x, (-1, 1, 2, -1)), ["Conv2d"]),
+    "sum of groups": (
+        lambda x: x.view(x.size(0), 2, 2, 6, 6).sum(1),
+        ["Slice", "Slice", "Add"],
+    ),
+    "mean of groups": (
+        lambda x: x.view(x.size(0), 2, 2, 6, 6).mean(1),
+        ["Slice", "Slice", "Add", "Unary"],
+    ),
+    "softmax over two groups": (
+        lambda x: F.softmax(x.view(x.size(0), 1, 2, 72).transpose(1, 2), 1).flatten(1),
+        ["Slice", "Slice", "Sub", "Unary", "Sub", "Unary", "Concat", "Flatten"],
+    ),
+    "groups of channels by one pixel": (
+        lambda x: x.view(x.size(0), 2, 2, 6, 6) * x.mean((2, 3)).view(x.size(0), 2, 2, 1, 1),
+        ["AdaptiveAvgPool2d", "Mul", "Reshape"],
+    ),
+    "groups of channels by a row of channels": (
+        lambda x: (
+            x.view(x.size(0), 2, 2, 6, 6) * x.mean((2, 3)).sigmoid().view(x.size(0), 2, 2, 1, 1)
+        ),
+        ["AdaptiveAvgPool2d", "Flatten", "Unary", "Reshape", "Mul", "Reshape"],
+    ),
+    "groups of channels plus pixels": (
+        lambda x: x.view(x.size(0), 2, 2, 6, 6) + x.relu().view(x.size(0), 2, 2, 6, 6),
+        ["Clamp", "Add", "Reshape"],
+    ),
+    "attention over pixels": (
+        lambda x: (
+            x.flatten(2).unsqueeze(1)
+            @ F.softmax(x.mean(1, keepdim=True).flatten(2), dim=-1).unsqueeze(3)
+        ).view(x.size(0), 4, 1, 1),
+        [
+            *("Conv2d", "Unary", "AdaptiveAvgPool2d", "Unary", "Mul"),
+            *("Gather", "Mul", "AdaptiveAvgPool2d", "Unary"),
+        ],
+    ),
     "pad channels": (lambda x: F.pad(x, (0, 0, 0, 0, 1, 2)), ["Conv2d"]),
     "nearest by factor": (lambda x: F.interpolate(x, scale_factor=2), ["Resize"]),
     "nearest by odd factor": (lambda x: F.interpolate(x, scale_factor=1.3), ["Resize"]),

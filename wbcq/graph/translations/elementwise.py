@@ -28,6 +28,9 @@ Operand: TypeAlias = "Tensor | Emit | Array | float"
 
 @translates("aten.add.Tensor", "aten.add.Scalar")
 def _add(call: AtenCall) -> Result:
+    pair = _grouped_pair(call) if call.arguments["alpha"] == 1 else None
+    if pair is not None:
+        return Emit(ir.Add(), pair, shape=pair[0].shape)
     other = _operand(call, "other")
     if isinstance(other, float) and other == 0:
         return Same("self")
@@ -48,11 +51,15 @@ def _rsub(call: AtenCall) -> Result:
 
 @translates("aten.mul.Tensor", "aten.mul.Scalar")
 def _mul(call: AtenCall) -> Result:
+    pair = _grouped_pair(call)
+    if pair is not None:
+        return Emit(ir.Mul(), pair, shape=pair[0].shape)
     a, b = _operand(call, "self"), _operand(call, "other")
+    name = "self"
     if not isinstance(a, (Tensor, Emit)):
-        a, b = b, a
+        a, b, name = b, a, "other"
     if isinstance(b, float) and b == 1:
-        return Same("self")
+        return Same(name)
     if isinstance(b, float):
         return affine(_tensor(call, a), b)
     if isinstance(b, np.ndarray):
@@ -98,6 +105,29 @@ def _minimum(call: AtenCall) -> Result:
         raise _broadcast_error(call, a.shape, b.shape)
     difference = Emit(ir.Sub(), (a, b), shape=a.shape)
     return Emit(ir.Sub(), (a, clamp(difference, 0.0, None)))
+
+
+def _grouped_pair(call: AtenCall) -> tuple[Tensor, Tensor | Emit] | None:
+    """Pictures in which channels fill several dimensions, and as much or one pixel of each channel.
+
+    Returns:
+        The two as N, K, H, W, and N, K, H, W or N, K, 1, 1; None if they are something else.
+    """
+    x, y = call.arguments["self"], call.arguments["other"]
+    if not isinstance(x, Tensor) or not isinstance(y, Tensor) or len(x.shape) < 5:
+        return None
+    if x.shape != call.output_shape:
+        x, y = y, x
+    if x.base is None or y.base is None or x.shape != call.output_shape:
+        return None
+    if x.shape[:-2] != y.shape[:-2] or x.shape[-2:] != x.base.shape[2:]:
+        return None
+    pixel = (None, x.base.shape[1], 1, 1)
+    if y.shape[-2:] == (1, 1) and y.base.shape in (pixel, pixel[:2]):
+        if y.base.shape == pixel:
+            return x.base, y.base
+        return x.base, Emit(ir.Reshape((pixel[1] or 0, 1, 1)), (y.base,), shape=pixel)
+    return (x.base, y.base) if x.base.shape == y.base.shape else None
 
 
 def _operand(call: AtenCall, name: str) -> Operand:

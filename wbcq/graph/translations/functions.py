@@ -182,23 +182,6 @@ def _prelu(call: AtenCall) -> Result:
     return Emit(ir.Add(), (negative, clamp(x, 0.0, None)))
 
 
-@translates("aten.softmax.int")
-def _softmax(call: AtenCall) -> Result:
-    return _over_channels(call)
-
-
-@translates("aten.log_softmax.int")
-def _log_softmax(call: AtenCall) -> Result:
-    return unary(_over_channels(call), Function("log"))
-
-
-def _over_channels(call: AtenCall) -> Emit:
-    x = call.tensor("self")
-    if call.axis(call.arguments["dim"], len(x.shape)) != 1:
-        raise call.unsupported("a softmax over rows or columns; only over channels (dim=1)")
-    return Emit(ir.Softmax(), (x,), shape=x.shape)
-
-
 @translates("aten.glu.default")
 def _glu(call: AtenCall) -> Result:
     x = call.tensor("self")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from wbcq.graph import ir
@@ -16,6 +18,7 @@ from wbcq.graph.translations.call import (
     translates,
 )
 from wbcq.graph.translations.functions import affine
+from wbcq.graph.translations.groups import channel_groups
 
 
 @translates("aten.max_pool2d.default")
@@ -82,8 +85,23 @@ def _reduced(call: AtenCall) -> tuple[Tensor, tuple[int, ...]]:
     return call.tensor("self"), axes
 
 
+def _groups_to_sum(call: AtenCall) -> list[Emit]:
+    """The groups of channels, if a reduction is over nothing but a dimension that tells them."""
+    x = call.tensor("self", ranks=None)
+    dims = call.arguments["dim"]
+    dims = [dims] if isinstance(dims, int) else dims
+    is_first = dims is not None and [dim % len(x.shape) for dim in dims] == [1]
+    return channel_groups(x) if is_first else []
+
+
 def _mean_over(call: AtenCall) -> tuple[Emit, int]:
     """A mean, and of how many numbers."""
+    groups = _groups_to_sum(call)
+    if groups:
+        total = groups[0]
+        for group in groups[1:]:
+            total = Emit(ir.Add(), (total, group), shape=group.shape)
+        return affine(total, 1.0 / len(groups)), len(groups)
     x, axes = _reduced(call)
     channels = x.shape[1] or 1
     if len(x.shape) == 4 and axes == (2, 3):
@@ -112,6 +130,10 @@ def _mean(call: AtenCall) -> Result:
 @translates("aten.sum.dim_IntList")
 def _sum(call: AtenCall) -> Result:
     mean, count = _mean_over(call)
+    if isinstance(mean.op, ir.Unary):  # of groups, whose sum is at hand
+        (total,) = mean.inputs
+        assert isinstance(total, Emit)
+        return total
     return affine(mean, count)
 
 
@@ -138,17 +160,31 @@ def _max_over(call: AtenCall) -> Emit:
 @translates("aten.pad.default", "aten.constant_pad_nd.default")
 def _pad(call: AtenCall) -> Result:
     x = call.tensor("self", ranks=(4,))
-    mode, value = call.arguments.get("mode", "constant"), call.arguments["value"]
-    if mode != "constant" or value not in (None, 0):
-        raise call.unsupported(f"only padding with zeros is supported, not {mode} with {value}")
+    mode, value = call.arguments.get("mode", "constant"), float(call.arguments["value"] or 0)
+    if mode != "constant" or value == math.inf:
+        raise call.unsupported(
+            f"it pads with {value:g} in mode '{mode}'. Remedy: pad with a finite constant, or with "
+            "-inf before a max pool"
+        )
     pads = [*call.arguments["pad"], 0, 0, 0, 0]
     left, right, top, bottom = pads[:4]
     front, back = pads[4:6]
-    if min(pads) < 0 or any(pads[6:]):
-        raise call.unsupported(f"the pads {list(call.arguments['pad'])}")
+    if any(pads[6:]) or (value and (min(pads) < 0 or front or back)) or min(front, back) < 0:
+        raise call.unsupported(f"the pads {list(call.arguments['pad'])} with {value:g}")
     if front or back:
         return _pad_channels(call, x, front, back)
-    return Emit(ir.Pad((top, left, bottom, right)), (x,))
+    if min(pads) < 0:
+        return _shifted(x, (top, left, bottom, right))
+    return Emit(ir.Pad((top, left, bottom, right), value), (x,))
+
+
+def _shifted(x: Tensor, pads: ir.Pads) -> Emit:
+    """Zeros on some sides and a crop on others: the one tap of each channel that is not zero."""
+    top, left, bottom, right = (max(-pad, 0) for pad in pads)
+    weight = np.zeros((x.shape[1] or 0, 1, top + bottom + 1, left + right + 1), np.float32)
+    weight[:, :, top, left] = 1.0
+    added = (max(pads[0], 0), max(pads[1], 0), max(pads[2], 0), max(pads[3], 0))
+    return Emit(ir.Conv2d(pads=added, groups=len(weight)), (x,), {"weight": weight})
 
 
 def _pad_channels(call: AtenCall, x: Tensor, front: int, back: int) -> Result:

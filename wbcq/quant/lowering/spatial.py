@@ -60,8 +60,18 @@ def resize(context: Lowering, node: ir.Node, op: ir.Resize) -> None:
 
 
 def pad(context: Lowering, node: ir.Node, op: ir.Pad) -> None:
-    """Zeros around the picture."""
-    _move(context, node, lambda name, x, y: prog.Pad(name, x, y, op.pads))
+    """A constant around the picture."""
+    if not math.isfinite(op.value):
+        raise UnsupportedOperatorError(
+            f"{describe(node)} pads with {op.value:g}, which only a maximum can read. Remedy: let "
+            "a max pool without dilation and ceil_mode follow, with windows larger than the pads"
+        )
+    value: float | None = op.value or None
+    if value is not None and context.dtype(node) == "u8":
+        params = context.qparams(node.output)
+        steps = round(value / float(params.scale)) + int(params.zero_point)
+        value = min(max(steps, params.qmin), params.qmax)
+    _move(context, node, lambda name, x, y: prog.Pad(name, x, y, op.pads, value))
 
 
 def _move(context: Lowering, node: ir.Node, build: Callable[[str, str, str], prog.Op]) -> None:
