@@ -69,7 +69,7 @@ def _kind(record: Mapping[str, Any]) -> str:
     """A reason without what belongs to one network: module, line, numbers."""
     reason = re.sub(r" in \S+ \([^)]*\):", ":", _plain(record))
     reason = re.sub(r"'[^']*'", "...", reason.partition(". Remedy")[0])
-    return re.sub(r"\d+(\.\d+)?", "n", reason)
+    return re.sub(r"\b\d+(\.\d+)?\b", "n", reason)
 
 
 def _plain(record: Mapping[str, Any]) -> str:
