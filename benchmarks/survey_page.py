@@ -34,7 +34,7 @@ def page(records: Mapping[str, Mapping[str, Any]], timm_version: str) -> str:
         "",
         f"timm {timm_version}, torch {torch.__version__.partition('+')[0]}. Weights are random, "
         "batch normalization is settled by three passes in training mode, pictures are noise. "
-        "Norms get scales of 0.5 to 1.5 and shifts around +0.5, and gains that begin at zero become "
+        "Norms get scales of 0.5 to 1.5, shifts around +0.5, and gains that begin at zero become "
         "0.3: with shifts around zero a deep network of random weights is chaotic, and its SQNR "
         "tells of the network alone (ResNet-50: 10.6 dB with the gains as they begin, 22.5 with "
         "0.3, 37.5 with the shifts too). "
