@@ -12,7 +12,10 @@ the heads are plain linear layers on shared features, is our choice, as it is no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wbcq.models.resnet import BasicBlock, ResNet
@@ -45,6 +48,45 @@ class MmMimo3(nn.Module):
         """Four pictures [N, in_channels, H, W] to four logits [N, num_classes]."""
         features = self.trunk(torch.cat((fluor, green, purple, red), dim=1))
         return tuple(head(features) for head in self.heads)
+
+    def training_loss(
+        self,
+        pictures: Sequence[Tensor],
+        labels: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """The sum of the heads' cross-entropies, each stream in an order of its own.
+
+        Args:
+            pictures: Four batches [N, in_channels, H, W] of the same N cells.
+            labels: Classes of the cells, int64 [N].
+            generator: Draws the four orders.
+
+        Returns:
+            A scalar.
+
+        Raises:
+            ValueError: There are not as many batches as modalities.
+
+        Example:
+            >>> model = mm_mimo3(num_classes=5)
+            >>> pictures = [torch.rand(2, 3, 64, 64) for _ in range(4)]
+            >>> model.training_loss(pictures, torch.tensor([0, 3])).backward()
+        """
+        if len(pictures) != len(self.MODALITIES):
+            raise ValueError(
+                f"{len(pictures)} batches of pictures, must be {len(self.MODALITIES)}: one for "
+                f"each of {', '.join(self.MODALITIES)}"
+            )
+        orders = [torch.randperm(len(labels), generator=generator) for _ in pictures]
+        orders = [order.to(labels.device) for order in orders]
+        streams = (x[order] for x, order in zip(pictures, orders, strict=True))
+        losses = (
+            F.cross_entropy(logits, labels[order])
+            for logits, order in zip(self(*streams), orders, strict=True)
+        )
+        return torch.stack(tuple(losses)).sum()
 
     @torch.no_grad()
     def predict(self, fluor: Tensor, green: Tensor, purple: Tensor, red: Tensor) -> Tensor:

@@ -90,7 +90,7 @@ def write_drawn(file: BinaryIO, kind: str, count: int) -> None:
 
 # Name of a network and how many pictures it gets.
 NETWORKS = {
-    "resnet18": 3,
+    "resnet18": 8,
     "resnet50": 1,
     "shufflenet_v2_x0_5": 3,
     "shufflenet_v2_x1_0": 3,
@@ -113,7 +113,7 @@ def write_network(file: BinaryIO, name: str, pictures: int, size: int) -> None:
 
     torch.manual_seed(0)
     model = create(name, num_classes=5).train()
-    inputs = [torch.rand(4, 3, size, size) for _ in range(4 if name == "mm_mimo3" else 1)]
+    inputs = [torch.rand(8, 3, size, size) for _ in range(4 if name == "mm_mimo3" else 1)]
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for _ in range(2):
@@ -125,7 +125,7 @@ def write_network(file: BinaryIO, name: str, pictures: int, size: int) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("path", type=Path)
-    parser.add_argument("--cases", type=int, default=2000, help="drawn programs")
+    parser.add_argument("--cases", type=int, default=2100, help="drawn programs")
     parser.add_argument("--size", type=int, default=64, help="pictures of whole networks")
     arguments = parser.parse_args()
     arguments.path.parent.mkdir(parents=True, exist_ok=True)

@@ -147,3 +147,40 @@ def test_yolov3_tiny_heads() -> None:
 def test_unknown_activation() -> None:
     with pytest.raises(ValueError, match="'swish', must be"):
         yolov3(activation="swish")
+
+
+class Streams(nn.Module):
+    """In place of a trunk: keeps one number of each stream, as many as the heads read."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        marks = x[:, ::3, 0, 0]
+        return torch.cat([marks, marks.new_zeros(len(x), 512 - marks.shape[1])], dim=1)
+
+
+def test_mm_mimo3_learns_four_shuffled_streams() -> None:
+    """Each head is given the labels of its own stream, in the stream's own order."""
+    torch.manual_seed(0)
+    cells, classes = 6, 6
+    model = mm_mimo3(num_classes=classes)
+    model.trunk = Streams()  # type: ignore[assignment]
+    labels = torch.arange(cells)
+    pictures = [labels.float()[:, None, None, None].expand(-1, 3, 4, 4) for _ in range(4)]
+    # Head i reads stream i and is sure of the class k that its mark x names: 2kx - k^2 is largest.
+    steps = torch.arange(classes, dtype=torch.float32)
+    with torch.no_grad():
+        for index, head in enumerate(model.heads):
+            assert isinstance(head, nn.Linear)
+            head.weight.zero_()
+            head.weight[:, index] = 100 * steps
+            head.bias.copy_(-50 * steps**2)
+    seen: list[torch.Tensor] = []
+    model.trunk.register_forward_hook(lambda module, inputs, output: seen.append(output[:, :4]))
+    loss = model.training_loss(pictures, labels, generator=torch.Generator().manual_seed(1))
+    assert loss.item() < 1e-6
+    orders = seen[0].T
+    assert all(sorted(order.tolist()) == labels.tolist() for order in orders)
+    assert len({tuple(order.tolist()) for order in orders}) == 4
+    wrong = model.training_loss(pictures, labels.roll(1))
+    assert wrong.item() > 4 * 10  # a sum over the heads, each of which is sure and wrong
+    with pytest.raises(ValueError, match="3 batches of pictures, must be 4"):
+        model.training_loss(pictures[:3], labels)
