@@ -25,8 +25,9 @@ import wbcq
 from wbcq import QuantConfig, models
 
 NETWORKS = (
-    "resnet18", "resnet34", "resnet50", "shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "mobilenet_v2", "mobilenet_v3_small",
-    "mobilenet_v3_large", "regnet_x_400mf", "mm_mimo3", "yolov3_tiny", "yolov3",
+    "resnet18", "resnet34", "resnet50", "shufflenet_v2_x0_5", "shufflenet_v2_x1_0",
+    "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "regnet_x_400mf", "mm_mimo3",
+    "yolov3_tiny", "yolov3",
 )  # fmt: skip
 DETECTORS = ("yolov3", "yolov3_tiny")
 CLASSIFIER_SIZE, DETECTOR_SIZE = 224, 416
