@@ -14,6 +14,7 @@ import platform
 import warnings
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +53,7 @@ def pictures(count: int, size: int) -> Tensor:
     return torch.stack([torch.from_numpy(np.asarray(cells[i][0])).float() for i in range(count)])
 
 
-def as_tuple(outputs: object) -> tuple[object, ...]:
+def as_tuple(outputs: Any) -> tuple[Any, ...]:
     return tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
 
 
@@ -62,8 +63,6 @@ def least_sqnr(model: nn.Module, quantized: wbcq.QuantizedModel, inputs: list[Te
         references = as_tuple(model(*inputs))
     ratios = []
     for reference, output in zip(references, as_tuple(quantized(*inputs)), strict=True):
-        assert isinstance(reference, Tensor)
-        assert isinstance(output, Tensor)
         ratios.append(-_decibels(reference - output, reference))
     return min(ratios)
 
@@ -75,7 +74,7 @@ def noise_gain(model: nn.Module, inputs: list[Tensor]) -> float:
     noisy = [x + e * (1e-4 * x.norm() / e.norm()) for x, e in zip(inputs, noises, strict=True)]
     with torch.no_grad():
         pairs = zip(as_tuple(model(*inputs)), as_tuple(model(*noisy)), strict=True)
-        return max(80 + _decibels(b - a, a) for a, b in pairs)  # type: ignore[operator,arg-type]
+        return max(80 + _decibels(b - a, a) for a, b in pairs)
 
 
 def _decibels(part: Tensor, whole: Tensor) -> float:

@@ -91,6 +91,7 @@ def write_drawn(file: BinaryIO, kind: str, count: int) -> None:
 # Name of a network and how many pictures it gets.
 NETWORKS = {
     "resnet18": 8,
+    "resnet34": 1,
     "resnet50": 1,
     "shufflenet_v2_x0_5": 3,
     "shufflenet_v2_x1_0": 3,
