@@ -33,6 +33,7 @@ __all__ = [
     "float_heads",
     "float_values",
     "is_float_node",
+    "is_move",
     "is_relabelling",
     "quantized_values",
     "shared_qparams_groups",
@@ -49,6 +50,11 @@ _FOLLOWS = (Flatten, Rearrange, Reshape, Unary)
 def is_float_node(node: Node) -> bool:
     """True if a node has no integer form and computes in float32."""
     return isinstance(node.op, (Div, Normalize, Softmax))
+
+
+def is_move(node: Node) -> bool:
+    """True if a node only moves or chooses among values, so that its result has their scale."""
+    return isinstance(node.op, _MOVES)
 
 
 def float_values(graph: Graph, float_nodes: frozenset[str] = frozenset()) -> frozenset[str]:
@@ -136,7 +142,8 @@ def shared_qparams_groups(
     A maximum, a flattening, zero padding, resizing and a slice of the channels keep values as they
     are, so input and output are one group; groups that touch are joined. What a Concat alone reads,
     and what is computed rather than moved, is rounded to the scale of the concatenation at once,
-    which is better than rounding twice; other inputs of a Concat keep their own.
+    which is better than rounding twice; whether other inputs of a Concat do so too is measured
+    (:mod:`wbcq.quant.concat_parts`).
 
     Returns:
         Disjoint sets of at least two names, ordered by their first value in execution order.
@@ -154,7 +161,7 @@ def shared_qparams_groups(
         if node.output not in root or node.name in float_nodes:
             continue
         for source in node.inputs:
-            joined = isinstance(node.op, _MOVES)
+            joined = is_move(node)
             joined |= isinstance(node.op, Concat) and _is_placed(graph, source)
             if joined and source in root:
                 root[find(node.output)] = find(source)

@@ -15,6 +15,7 @@ from wbcq.graph.analysis import quantized_values, shared_qparams_groups
 from wbcq.graph.ir import Graph
 from wbcq.graph.torch_executor import TorchExecutor
 from wbcq.quant.calibration_data import CalibrationData
+from wbcq.quant.concat_parts import ConcatParts
 from wbcq.quant.config import QuantConfig
 from wbcq.quant.observers import OBSERVERS, HistogramObserver, Observer
 from wbcq.quant.progress import track
@@ -56,7 +57,8 @@ def calibrate(
     """Chooses the quantization parameters of a graph's activations.
 
     Values are observed where the engine rounds them: after folding and fusion, after the clamp of a
-    fused ReLU. Values whose bytes are only moved share one observer.
+    fused ReLU. Values whose bytes are only moved share one observer. A part of a Concat takes the
+    parameters of the concatenation where that lowers the error (:mod:`wbcq.quant.concat_parts`).
 
     Args:
         graph: Folded and fused.
@@ -70,9 +72,12 @@ def calibrate(
     """
     observers = activation_observers(graph, config, float_nodes)
     means = {value: ChannelMean() for node in weighted_nodes(graph) for value in operands(node)}
-    transforms: dict[str, nn.Module] = {**observers, **means}
-    for name in observers.keys() & means.keys():
-        transforms[name] = nn.Sequential(observers[name], means[name])
+    parts = ConcatParts(graph, float_nodes)
+    watching: tuple[Mapping[str, nn.Module], ...] = (observers, means, parts.samples)
+    transforms = {
+        name: nn.Sequential(*(modules[name] for modules in watching if name in modules))
+        for name in {name: None for modules in watching for name in modules}
+    }
     executor = TorchExecutor(graph, activation_transforms=transforms).eval()
     pictures = batches = 0
     for index, inputs in enumerate(track(data, len(data), "Calibrating", enabled=progress)):
@@ -85,7 +90,10 @@ def calibrate(
     by_observer = {id(observer): observer.qparams() for observer in set(observers.values())}
     activations = {name: by_observer[id(observer)] for name, observer in observers.items()}
     return CalibrationResult(
-        activations, {name: mean.mean() for name, mean in means.items()}, pictures, batches
+        parts.unify(activations),
+        {name: mean.mean() for name, mean in means.items()},
+        pictures,
+        batches,
     )
 
 
