@@ -21,26 +21,30 @@ PyModel finish(Result<std::shared_ptr<const Model>> model, const std::string& pa
   return {std::move(model).value()};
 }
 
-PyModel open_model(const py::object& path_like, const std::string& isa) {
+MemoryChoice read_memory(const std::string& name) { return value_or_throw(memory_choice(name)); }
+
+PyModel open_model(const py::object& path_like, const std::string& isa, const std::string& memory) {
   const py::module_ os = py::module_::import("os");
   const auto path = os.attr("fsencode")(path_like).cast<std::string>();
   check_isa(isa);
+  const LoadOptions options = {isa, read_memory(memory)};
   Result<std::shared_ptr<const Model>> model = [&] {
     const py::gil_scoped_release release;
-    return Model::open(path, isa);
+    return Model::open(path, options);
   }();
   return finish(std::move(model), path);
 }
 
-PyModel model_from_bytes(const py::bytes& data, const std::string& isa) {
+PyModel model_from_bytes(const py::bytes& data, const std::string& isa, const std::string& memory) {
   check_isa(isa);
+  const LoadOptions options = {isa, read_memory(memory)};
   char* begin = nullptr;
   py::ssize_t size = 0;
   if (PyBytes_AsStringAndSize(data.ptr(), &begin, &size) != 0) throw py::error_already_set();
   const std::span bytes(reinterpret_cast<const std::byte*>(begin), static_cast<size_t>(size));
   Result<std::shared_ptr<const Model>> model = [&] {
     const py::gil_scoped_release release;
-    return Model::from_bytes(bytes, isa);
+    return Model::from_bytes(bytes, options);
   }();
   return finish(std::move(model), "");
 }
@@ -62,10 +66,14 @@ py::list describe(const std::vector<IoSpec>& specs) {
 
 void register_model(py::module_& module) {
   py::class_<PyModel>(module, "Model", "A loaded and packed model; immutable.")
-      .def(py::init(&open_model), py::arg("path"), py::arg("isa") = "")
-      .def_static("from_bytes", &model_from_bytes, py::arg("data"), py::arg("isa") = "")
+      .def(py::init(&open_model), py::arg("path"), py::arg("isa") = "", py::arg("memory") = "speed")
+      .def_static("from_bytes", &model_from_bytes, py::arg("data"), py::arg("isa") = "",
+                  py::arg("memory") = "speed")
       .def_property_readonly(
           "isa", [](const PyModel& self) { return std::string(isa_name(self.model->isa())); })
+      .def_property_readonly(
+          "memory",
+          [](const PyModel& self) { return std::string(memory_name(self.model->memory())); })
       .def_property_readonly("metadata", [](const PyModel& self) { return self.model->metadata(); })
       .def_property_readonly("inputs",
                              [](const PyModel& self) { return describe(self.model->inputs()); })

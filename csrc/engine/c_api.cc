@@ -1,4 +1,6 @@
 // wbcq.h over the engine: Status becomes a code and a message of the calling thread.
+#include <algorithm>
+#include <cstring>
 #include <exception>
 #include <memory>
 #include <new>
@@ -21,6 +23,9 @@ struct wbcq_session {
 
 namespace {
 
+using wbcq::LoadOptions;
+using wbcq::MemoryChoice;
+using wbcq::Result;
 using wbcq::Status;
 using wbcq::StatusCode;
 
@@ -48,11 +53,42 @@ wbcq_status guarded(F f) {
 
 std::string_view view_of(const char* text) { return text != nullptr ? text : std::string_view(); }
 
+// The options of a caller that may be older or newer than this library.
+Result<LoadOptions> read_options(const wbcq_load_options* given) {
+  wbcq_load_options options = WBCQ_LOAD_OPTIONS_INIT;
+  if (given != nullptr) {
+    const size_t size = given->size;
+    if (size < sizeof(options)) {
+      return Status(StatusCode::kInvalidArgument, "wbcq_load_options of " + std::to_string(size) +
+                                                      " bytes, must be at least " +
+                                                      std::to_string(sizeof(options)));
+    }
+    const char* bytes = reinterpret_cast<const char*>(given);
+    if (std::any_of(bytes + sizeof(options), bytes + size, [](char byte) { return byte != 0; })) {
+      return Status(StatusCode::kUnsupported,
+                    "wbcq_load_options has members set that this version does not know");
+    }
+    std::memcpy(&options, given, sizeof(options));
+  }
+  if (options.memory != WBCQ_MEMORY_SPEED && options.memory != WBCQ_MEMORY_SMALL) {
+    return Status(StatusCode::kInvalidArgument,
+                  "wbcq_load_options.memory is " + std::to_string(options.memory));
+  }
+  if (options.reserved != 0) {
+    return Status(StatusCode::kUnsupported, "wbcq_load_options.reserved must be 0");
+  }
+  return LoadOptions{view_of(options.isa), options.memory == WBCQ_MEMORY_SMALL
+                                               ? MemoryChoice::kSmall
+                                               : MemoryChoice::kSpeed};
+}
+
 template <typename F>
-wbcq_status load(wbcq_model** out, F read) {
+wbcq_status load(const wbcq_load_options* given, wbcq_model** out, F read) {
   return guarded([&]() -> Status {
     *out = nullptr;
-    auto model = read();
+    const Result<LoadOptions> options = read_options(given);
+    if (!options.ok()) return options.status();
+    auto model = read(options.value());
     if (!model.ok()) return model.status();
     std::string isa(wbcq::isa_name(model.value()->isa()));
     *out = new wbcq_model{std::move(model).value(), std::move(isa)};
@@ -80,19 +116,39 @@ const char* wbcq_version(void) { return WBCQ_VERSION; }
 const char* wbcq_last_error(void) { return last_error.c_str(); }
 
 wbcq_status wbcq_model_open(const char* path, const char* isa, wbcq_model** model) {
-  return load(model, [&] { return wbcq::Model::open(path, view_of(isa)); });
+  wbcq_load_options options = WBCQ_LOAD_OPTIONS_INIT;
+  options.isa = isa;
+  return wbcq_model_open_with(path, &options, model);
 }
 
 wbcq_status wbcq_model_from_memory(const void* data, size_t bytes, const char* isa,
                                    wbcq_model** model) {
-  return load(model, [&] {
-    return wbcq::Model::from_bytes({static_cast<const std::byte*>(data), bytes}, view_of(isa));
+  wbcq_load_options options = WBCQ_LOAD_OPTIONS_INIT;
+  options.isa = isa;
+  return wbcq_model_from_memory_with(data, bytes, &options, model);
+}
+
+wbcq_status wbcq_model_open_with(const char* path, const wbcq_load_options* options,
+                                 wbcq_model** model) {
+  return load(options, model,
+              [&](const LoadOptions& chosen) { return wbcq::Model::open(path, chosen); });
+}
+
+wbcq_status wbcq_model_from_memory_with(const void* data, size_t bytes,
+                                        const wbcq_load_options* options, wbcq_model** model) {
+  return load(options, model, [&](const LoadOptions& chosen) {
+    return wbcq::Model::from_bytes({static_cast<const std::byte*>(data), bytes}, chosen);
   });
 }
 
 void wbcq_model_free(wbcq_model* model) { delete model; }
 
 const char* wbcq_model_isa(const wbcq_model* model) { return model->isa.c_str(); }
+
+wbcq_memory_choice wbcq_model_memory(const wbcq_model* model) {
+  return model->model->memory() == wbcq::MemoryChoice::kSmall ? WBCQ_MEMORY_SMALL
+                                                              : WBCQ_MEMORY_SPEED;
+}
 
 const char* wbcq_model_metadata(const wbcq_model* model) {
   return model->model->metadata().c_str();

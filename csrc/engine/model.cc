@@ -46,19 +46,20 @@ bool is_computed_on(const format::ModelFile& file, uint32_t tensor) {
 
 }  // namespace
 
-Result<std::shared_ptr<const Model>> Model::open(const std::string& path, std::string_view isa) {
-  return load(format::ModelFile::open(path), isa);
+Result<std::shared_ptr<const Model>> Model::open(const std::string& path,
+                                                 const LoadOptions& options) {
+  return load(format::ModelFile::open(path), options);
 }
 
 Result<std::shared_ptr<const Model>> Model::from_bytes(std::span<const std::byte> bytes,
-                                                       std::string_view isa) {
-  return load(format::ModelFile::from_bytes(bytes), isa);
+                                                       const LoadOptions& options) {
+  return load(format::ModelFile::from_bytes(bytes), options);
 }
 
 Result<std::shared_ptr<const Model>> Model::load(Result<format::ModelFile> file,
-                                                 std::string_view isa) {
+                                                 const LoadOptions& options) {
   if (!file.ok()) return file.status();
-  const Result<Isa> selected = select_isa(isa);
+  const Result<Isa> selected = select_isa(options.isa);
   if (!selected.ok()) return selected.status();
   const KernelTable* kernels = kernel_table(selected.value());
   if (kernels == nullptr) {
@@ -67,6 +68,7 @@ Result<std::shared_ptr<const Model>> Model::load(Result<format::ModelFile> file,
   }
   std::shared_ptr<Model> model(new Model());
   model->isa_ = selected.value();
+  model->memory_ = options.memory;
   model->metadata_ = file.value().metadata();
   model->read_tensors(file.value());
   model->read_io(file.value());
@@ -141,6 +143,7 @@ Status Model::read_ops(const format::ModelFile& file, const KernelTable& kernels
     source.kind = static_cast<format::OpKind>(record.kind);
     source.attrs = record.attrs;
     source.kernels = &kernels;
+    source.memory = memory_;
     for (const uint32_t tensor : file.op_inputs(record)) {
       source.inputs.push_back(&tensors_[tensor]);
       step.inputs.push_back(tensor);

@@ -7,13 +7,13 @@
 #include <memory>
 #include <span>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "base/status.h"
 #include "cpu/isa.h"
 #include "format/reader.h"
+#include "ops/load_options.h"
 #include "ops/op.h"
 
 namespace wbcq {
@@ -41,15 +41,16 @@ struct Step {
 
 class Model {
  public:
-  // `isa`: see select_isa(). Errors: kIo, kInvalidFile, kUnsupported, kInvalidArgument,
-  // kOutOfMemory.
-  static Result<std::shared_ptr<const Model>> open(const std::string& path, std::string_view isa);
+  // Errors: kIo, kInvalidFile, kUnsupported, kInvalidArgument, kOutOfMemory.
+  static Result<std::shared_ptr<const Model>> open(const std::string& path,
+                                                   const LoadOptions& options);
   static Result<std::shared_ptr<const Model>> from_bytes(std::span<const std::byte> bytes,
-                                                         std::string_view isa);
+                                                         const LoadOptions& options);
   Model(const Model&) = delete;
   Model& operator=(const Model&) = delete;
 
   Isa isa() const { return isa_; }
+  MemoryChoice memory() const { return memory_; }
   const std::string& metadata() const { return metadata_; }
   const std::vector<IoSpec>& inputs() const { return inputs_; }
   const std::vector<IoSpec>& outputs() const { return outputs_; }
@@ -66,7 +67,7 @@ class Model {
  private:
   Model() = default;
   static Result<std::shared_ptr<const Model>> load(Result<format::ModelFile> file,
-                                                   std::string_view isa);
+                                                   const LoadOptions& options);
   void read_tensors(const format::ModelFile& file);
   void read_io(const format::ModelFile& file);
   Status read_ops(const format::ModelFile& file, const KernelTable& kernels);
@@ -75,6 +76,7 @@ class Model {
   void add_planar_outputs();
 
   Isa isa_ = Isa::kScalar;
+  MemoryChoice memory_ = MemoryChoice::kSpeed;
   std::string metadata_;
   std::vector<IoSpec> inputs_;
   std::vector<IoSpec> outputs_;

@@ -59,8 +59,8 @@ MemoryUse Session::memory(size_t batch) const {
     use.scratch = std::max(use.scratch, plan.scratch_bytes() * threads_);
     use.tables += plan.table_bytes();
   };
-  if (batch >= kMaxChunk) add(kMaxChunk);
-  if (batch % kMaxChunk != 0) add(batch % kMaxChunk);
+  if (batch >= max_chunk()) add(max_chunk());
+  if (batch % max_chunk() != 0) add(batch % max_chunk());
   return use;
 }
 
@@ -86,8 +86,8 @@ Status Session::plan_chunk(size_t chunk) {
 }
 
 Status Session::reserve(size_t batch) {
-  if (batch >= kMaxChunk) WBCQ_RETURN_IF_ERROR(plan_chunk(kMaxChunk));
-  if (batch % kMaxChunk != 0) WBCQ_RETURN_IF_ERROR(plan_chunk(batch % kMaxChunk));
+  if (batch >= max_chunk()) WBCQ_RETURN_IF_ERROR(plan_chunk(max_chunk()));
+  if (batch % max_chunk() != 0) WBCQ_RETURN_IF_ERROR(plan_chunk(batch % max_chunk()));
   return Status();
 }
 
@@ -121,8 +121,8 @@ void Session::run_plan(ExecutionPlan& plan, double* seconds) {
 // Adds the time of every step to seconds[step], unless that is null.
 void Session::run_chunks(size_t batch, const float* const* inputs, float* const* outputs,
                          double* seconds) {
-  for (size_t first = 0; first < batch; first += kMaxChunk) {
-    ExecutionPlan& plan = *plans_.find(std::min(kMaxChunk, batch - first))->second;
+  for (size_t first = 0; first < batch; first += max_chunk()) {
+    ExecutionPlan& plan = *plans_.find(std::min(max_chunk(), batch - first))->second;
     plan.bind_caller(inputs, outputs, first);
     run_plan(plan, seconds);
   }
@@ -143,9 +143,9 @@ Status Session::run_op(size_t op, size_t batch) {
         StatusCode::kInvalidArgument,
         "operator " + std::to_string(op) + " of a model with " + std::to_string(steps.size()));
   }
-  if (batch == 0 || batch > kMaxChunk) {
+  if (batch == 0 || batch > max_chunk()) {
     return Status(StatusCode::kInvalidArgument, "a batch of " + std::to_string(batch) +
-                                                    ", must be 1.." + std::to_string(kMaxChunk));
+                                                    ", must be 1.." + std::to_string(max_chunk()));
   }
   const auto in_arena = [&](size_t tensor) {
     return model_->place(tensor).kind == Place::Kind::kArena;
@@ -187,7 +187,7 @@ Result<std::vector<OpProfile>> Session::profile(size_t batch, std::span<const fl
   }
 
   std::vector<OpProfile> profiles;
-  const size_t chunks = ceil_div(batch, kMaxChunk);
+  const size_t chunks = ceil_div(batch, max_chunk());
   for (size_t s = 0; s < steps.size(); ++s) {
     const Op& op = *steps[s].op;
     profiles.push_back({op.name(), std::string(op.kind()), std::string(op.kernel()),

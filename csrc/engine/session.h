@@ -39,7 +39,7 @@ struct MemoryUse {
 // size (or reserve()) a run allocates nothing and takes no lock.
 class Session {
  public:
-  // Larger batches run in parts of this many pictures, so that activations stay near the caches.
+  // Larger batches run in parts of max_chunk() pictures, so that activations stay near the caches.
   static constexpr size_t kMaxChunk = 8;
 
   // threads: 0 for default_thread_count(). The system may grant fewer: see threads().
@@ -48,6 +48,7 @@ class Session {
 
   size_t threads() const { return threads_; }
   const Model& model() const { return *model_; }
+  size_t max_chunk() const { return model_->memory() == MemoryChoice::kSmall ? 1 : kMaxChunk; }
 
   // What a run with `batch` pictures needs; allocates nothing of it.
   MemoryUse memory(size_t batch) const;
@@ -64,7 +65,7 @@ class Session {
 
   // Runs one operator on whatever its operands' memory holds: for micro-benchmarks. The operator
   // must not touch the caller's arrays, as the first and the last of a model do. batch <=
-  // kMaxChunk.
+  // max_chunk().
   Status run_op(size_t op, size_t batch);
 
  private:

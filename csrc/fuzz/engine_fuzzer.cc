@@ -49,7 +49,7 @@ float input_value(size_t i) {
 }
 
 std::vector<std::vector<float>> run(std::span<const std::byte> bytes, wbcq::Isa isa) {
-  auto model = wbcq::Model::from_bytes(bytes, wbcq::isa_name(isa));
+  auto model = wbcq::Model::from_bytes(bytes, {wbcq::isa_name(isa)});
   if (!model.ok()) fail(model.status());
   auto session = wbcq::Session::create(model.value(), 1);
   if (!session.ok()) fail(session.status());

@@ -24,6 +24,7 @@
 #include "base/status.h"
 #include "format/format.h"
 #include "kernels/kernel_table.h"
+#include "ops/load_options.h"
 #include "ops/tensor.h"
 
 namespace wbcq {
@@ -112,6 +113,7 @@ struct OpSource {
   const Tensor* residual = nullptr;
   std::vector<ConstBlob> blobs;
   const KernelTable* kernels;
+  MemoryChoice memory = MemoryChoice::kSpeed;
 };
 
 Result<std::unique_ptr<Op>> make_op(const OpSource& source);

@@ -15,18 +15,20 @@ namespace wbcq::tools {
 namespace {
 
 constexpr const char kUsage[] =
-    "usage: wbcq-bench FILE [--batch N] [--threads N] [--isa NAME] [--seconds S] [--profile]\n"
+    "usage: wbcq-bench FILE [--batch N] [--threads N] [--isa NAME] [--memory WHAT]\n"
+    "                       [--seconds S] [--profile]\n"
     "       wbcq-bench --peak [--threads N] [--isa NAME]\n"
     "\n"
     "Times a wbcq model file on random pictures, or measures the CPU's int8 peak.\n"
     "\n"
-    "  --batch N    pictures a run; default 1\n"
-    "  --threads N  default 1\n"
-    "  --isa NAME   scalar, avx2, avx512vnni, neon, neondot, neoni8mm; default: the best\n"
-    "  --seconds S  how long to measure; default 2\n"
-    "  --profile    also the time of every operator, beside the measured peak\n"
-    "  --peak       measure the int8 peak alone\n"
-    "  --help       print this text\n";
+    "  --batch N      pictures a run; default 1\n"
+    "  --threads N    default 1\n"
+    "  --isa NAME     scalar, avx2, avx512vnni, neon, neondot, neoni8mm; default: the best\n"
+    "  --memory WHAT  speed or small; default: speed\n"
+    "  --seconds S    how long to measure; default 2\n"
+    "  --profile      also the time of every operator, beside the measured peak\n"
+    "  --peak         measure the int8 peak alone\n"
+    "  --help         print this text\n";
 
 constexpr size_t kMinRuns = 5;
 constexpr size_t kProfileRepeats = 21;
@@ -144,7 +146,10 @@ Status run(const Arguments& arguments) {
                 peak.value().gmacs);
     return Status();
   }
-  Result<std::shared_ptr<const Model>> model = Model::open(arguments.operands()[0], isa);
+  const Result<MemoryChoice> memory = memory_choice(arguments.text("memory", "speed"));
+  if (!memory.ok()) return memory.status();
+  Result<std::shared_ptr<const Model>> model =
+      Model::open(arguments.operands()[0], {isa, memory.value()});
   if (!model.ok()) return model.status();
   Result<std::unique_ptr<Session>> session =
       Session::create(std::move(model).value(), threads.value());
@@ -156,7 +161,7 @@ Status run(const Arguments& arguments) {
 
 int main_of(int argc, char** argv) {
   const Result<Arguments> arguments = Arguments::parse(
-      argc, argv, {"batch", "threads", "isa", "seconds"}, {"profile", "peak", "help"});
+      argc, argv, {"batch", "threads", "isa", "memory", "seconds"}, {"profile", "peak", "help"});
   if (!arguments.ok()) return report("wbcq-bench", arguments.status());
   if (arguments.value().has("help")) {
     std::fputs(kUsage, stdout);

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "ops/load_options.h"
 #include "tools/arguments.h"
 #include "tools/npy.h"
 #include "wbcq/wbcq.hpp"
@@ -22,6 +23,7 @@ constexpr const char kUsage[] =
     "  --output PATH  where an output goes, in the model's order; others are printed in short\n"
     "  --threads N    default: as many as the machine has cores\n"
     "  --isa NAME     scalar, avx2, avx512vnni, neon, neondot, neoni8mm; default: the best\n"
+    "  --memory WHAT  speed or small; default: speed\n"
     "  --repeat R     run R times and print the median time\n"
     "  --help         print this text\n";
 
@@ -82,7 +84,11 @@ Status run(const Arguments& arguments) {
   const Result<size_t> repeat = arguments.number("repeat", 1, 1, 1000000);
   if (!repeat.ok()) return repeat.status();
 
-  const api::Model model(arguments.operands()[0], arguments.text("isa", ""));
+  const Result<MemoryChoice> memory = memory_choice(arguments.text("memory", "speed"));
+  if (!memory.ok()) return memory.status();
+  const api::Model model(
+      arguments.operands()[0], arguments.text("isa", ""),
+      memory.value() == MemoryChoice::kSmall ? WBCQ_MEMORY_SMALL : WBCQ_MEMORY_SPEED);
   const std::vector<api::Io> output_specs = model.outputs();
   const std::vector<std::string> paths = arguments.all("output");
   if (paths.size() > output_specs.size()) {
@@ -130,8 +136,8 @@ Status run(const Arguments& arguments) {
 }
 
 int main_of(int argc, char** argv) {
-  const Result<Arguments> arguments =
-      Arguments::parse(argc, argv, {"input", "output", "threads", "isa", "repeat"}, {"help"});
+  const Result<Arguments> arguments = Arguments::parse(
+      argc, argv, {"input", "output", "threads", "isa", "memory", "repeat"}, {"help"});
   if (!arguments.ok()) return report("wbcq-run", arguments.status());
   if (arguments.value().has("help")) {
     std::fputs(kUsage, stdout);

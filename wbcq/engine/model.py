@@ -44,10 +44,13 @@ class QuantizedModel:
         threads: Threads of a call; None for ``WBCQ_NUM_THREADS`` or else the physical cores.
         isa: Instruction set, for example ``"avx2"``; None for ``WBCQ_FORCE_ISA`` or else the best
             that this CPU has. Results are the same bits with each.
+        memory: ``"speed"`` for whatever is fastest; ``"small"`` for less memory: weights are
+            stored once, batches run picture by picture. Results are the same bits with each.
 
     Raises:
         ModelFileError: The data are damaged, of another version, or no model file.
-        ValueError: ``threads`` or ``isa``, or an environment variable for it, is not usable here.
+        ValueError: ``threads``, ``isa`` or ``memory``, or an environment variable for it, is not
+            usable here.
 
     Example:
         >>> import torch, wbcq
@@ -59,10 +62,17 @@ class QuantizedModel:
         224
     """
 
-    def __init__(self, data: bytes, *, threads: int | None = None, isa: str | None = None) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        *,
+        threads: int | None = None,
+        isa: str | None = None,
+        memory: str = "speed",
+    ) -> None:
         self._data = bytes(data)
-        self._requested = threads, isa
-        self._model = _core.Model.from_bytes(self._data, isa or "")
+        self._requested = threads, isa, memory
+        self._model = _core.Model.from_bytes(self._data, isa or "", memory)
         self._process = os.getpid()
         self.threads = _core.default_threads() if threads is None else threads
 
@@ -138,6 +148,27 @@ class QuantizedModel:
     def isa(self) -> str:
         """Instruction set of the kernels in use."""
         return self._model.isa
+
+    @property
+    def memory(self) -> str:
+        """What was chosen when it was loaded: ``"speed"`` or ``"small"``."""
+        return self._model.memory
+
+    def memory_use(self, batch: int = 1) -> dict[str, int]:
+        """Bytes that a call needs beside the file, the inputs and the outputs.
+
+        Args:
+            batch: Pictures in the call.
+
+        Returns:
+            ``arena`` (activations), ``scratch`` (of all threads), ``tables`` (operand addresses)
+            and ``packed_weights``, which all calls at one time share.
+
+        Raises:
+            ValueError: ``batch`` is negative.
+        """
+        with self._session() as session:
+            return session.memory(batch)
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
@@ -247,7 +278,11 @@ class QuantizedModel:
 
 
 def load(
-    path: str | os.PathLike[str], *, threads: int | None = None, isa: str | None = None
+    path: str | os.PathLike[str],
+    *,
+    threads: int | None = None,
+    isa: str | None = None,
+    memory: str = "speed",
 ) -> QuantizedModel:
     """Loads a model file. Needs numpy alone.
 
@@ -256,11 +291,12 @@ def load(
         threads: Threads of a call; None for the environment variable ``WBCQ_NUM_THREADS`` or else
             the physical cores.
         isa: Instruction set; None for ``WBCQ_FORCE_ISA`` or else the best that this CPU has.
+        memory: ``"speed"``, or ``"small"`` for less memory at some cost in speed.
 
     Raises:
         ModelFileError: The file is damaged, of another version, or no model file; names it.
         OSError: The file cannot be read.
-        ValueError: ``threads`` or ``isa`` is not usable here.
+        ValueError: ``threads``, ``isa`` or ``memory`` is not usable here.
 
     Example:
         >>> import wbcq
@@ -271,13 +307,13 @@ def load(
     with open(path, "rb") as file:
         data = file.read()
     try:
-        return QuantizedModel(data, threads=threads, isa=isa)
+        return QuantizedModel(data, threads=threads, isa=isa, memory=memory)
     except ModelFileError as error:
         raise ModelFileError(f"{os.fspath(path)}: {error}") from error
 
 
-def _restore(data: bytes, threads: int | None, isa: str | None) -> QuantizedModel:
-    return QuantizedModel(data, threads=threads, isa=isa)
+def _restore(data: bytes, threads: int | None, isa: str | None, memory: str) -> QuantizedModel:
+    return QuantizedModel(data, threads=threads, isa=isa, memory=memory)
 
 
 def _is_tensor(x: object) -> bool:

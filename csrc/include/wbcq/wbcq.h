@@ -57,6 +57,26 @@ typedef struct wbcq_memory {
   size_t packed_weights; /* shared by all sessions of a model */
 } wbcq_memory;
 
+typedef enum wbcq_memory_choice {
+  WBCQ_MEMORY_SPEED = 0, /* whatever is fastest */
+  WBCQ_MEMORY_SMALL = 1  /* less memory for weights and activations, slower */
+} wbcq_memory_choice;
+
+/* How to load a model; begin with WBCQ_LOAD_OPTIONS_INIT. Later versions add members at the end:
+ * a library reads those that `size` covers, and refuses ones that it does not know unless they are
+ * zero. */
+typedef struct wbcq_load_options {
+  size_t size; /* of this struct, as the caller was compiled */
+  /* NULL or "" for the best that the CPU has, else "scalar", "avx2", "avx512vnni", "neon",
+   * "neondot" or "neoni8mm". The results have the same bits whichever is used. */
+  const char* isa;
+  int32_t memory;   /* wbcq_memory_choice; changes no bits either */
+  int32_t reserved; /* 0 */
+} wbcq_load_options;
+
+#define WBCQ_LOAD_OPTIONS_INIT \
+  { sizeof(wbcq_load_options), NULL, WBCQ_MEMORY_SPEED, 0 }
+
 /* "0.1.0". */
 WBCQ_API const char* wbcq_version(void);
 
@@ -64,17 +84,23 @@ WBCQ_API const char* wbcq_version(void);
  * this thread's next call of a function that returns wbcq_status. */
 WBCQ_API const char* wbcq_last_error(void);
 
-/* isa: NULL or "" for the best that the CPU has, else "scalar", "avx2", "avx512vnni", "neon",
- * "neondot" or "neoni8mm". The results have the same bits whichever is used. On failure *model is
- * NULL. The bytes of from_memory are copied as far as needed. */
+/* isa: as in wbcq_load_options. On failure *model is NULL. The bytes of from_memory are copied as
+ * far as needed. */
 WBCQ_API wbcq_status wbcq_model_open(const char* path, const char* isa, wbcq_model** model);
 WBCQ_API wbcq_status wbcq_model_from_memory(const void* data, size_t bytes, const char* isa,
                                             wbcq_model** model);
+/* options: NULL for WBCQ_LOAD_OPTIONS_INIT. */
+WBCQ_API wbcq_status wbcq_model_open_with(const char* path, const wbcq_load_options* options,
+                                          wbcq_model** model);
+WBCQ_API wbcq_status wbcq_model_from_memory_with(const void* data, size_t bytes,
+                                                 const wbcq_load_options* options,
+                                                 wbcq_model** model);
 /* NULL is allowed. Sessions keep what they need: a model may be freed before its sessions. */
 WBCQ_API void wbcq_model_free(wbcq_model* model);
 
 /* Strings and shapes live as long as the model. */
 WBCQ_API const char* wbcq_model_isa(const wbcq_model* model);
+WBCQ_API wbcq_memory_choice wbcq_model_memory(const wbcq_model* model);
 WBCQ_API const char* wbcq_model_metadata(const wbcq_model* model); /* JSON */
 WBCQ_API size_t wbcq_model_input_count(const wbcq_model* model);
 WBCQ_API size_t wbcq_model_output_count(const wbcq_model* model);

@@ -39,18 +39,23 @@ struct Io {
 
 class Model {
  public:
-  explicit Model(const std::string& path, const std::string& isa = "") {
+  explicit Model(const std::string& path, const std::string& isa = "",
+                 wbcq_memory_choice memory = WBCQ_MEMORY_SPEED) {
+    const wbcq_load_options options = {sizeof(options), isa.c_str(), memory, 0};
     wbcq_model* model = nullptr;
-    check(wbcq_model_open(path.c_str(), isa.c_str(), &model));
+    check(wbcq_model_open_with(path.c_str(), &options, &model));
     model_.reset(model);
   }
-  Model(const void* data, size_t bytes, const std::string& isa = "") {
+  Model(const void* data, size_t bytes, const std::string& isa = "",
+        wbcq_memory_choice memory = WBCQ_MEMORY_SPEED) {
+    const wbcq_load_options options = {sizeof(options), isa.c_str(), memory, 0};
     wbcq_model* model = nullptr;
-    check(wbcq_model_from_memory(data, bytes, isa.c_str(), &model));
+    check(wbcq_model_from_memory_with(data, bytes, &options, &model));
     model_.reset(model);
   }
 
   std::string isa() const { return wbcq_model_isa(get()); }
+  wbcq_memory_choice memory() const { return wbcq_model_memory(get()); }
   std::string metadata() const { return wbcq_model_metadata(get()); }
   std::vector<Io> inputs() const {
     return read_all(wbcq_model_input_count(get()), wbcq_model_input);

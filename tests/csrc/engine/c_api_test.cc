@@ -68,6 +68,53 @@ TEST(CApi, RefusesWrongArguments) {
   EXPECT_THROW(session.run(1, std::vector<Floats>(model.inputs().size())), api::Error);
 }
 
+TEST(CApi, LoadsWithOptions) {
+  Random random;
+  const auto bytes = testing::RandomNetwork(random).bytes();
+  const api::Model fast(bytes.data(), bytes.size(), "scalar");
+  const api::Model small(bytes.data(), bytes.size(), "scalar", WBCQ_MEMORY_SMALL);
+  EXPECT_EQ(fast.memory(), WBCQ_MEMORY_SPEED);
+  EXPECT_EQ(small.memory(), WBCQ_MEMORY_SMALL);
+  EXPECT_EQ(small.isa(), "scalar");
+  EXPECT_LT(api::Session(small, 1).memory(8).arena, api::Session(fast, 1).memory(8).arena);
+
+  wbcq_model* model = nullptr;
+  ASSERT_EQ(wbcq_model_from_memory_with(bytes.data(), bytes.size(), nullptr, &model), WBCQ_OK);
+  EXPECT_EQ(wbcq_model_memory(model), WBCQ_MEMORY_SPEED);
+  wbcq_model_free(model);
+}
+
+TEST(CApi, OptionsOfLaterVersionsAreReadIfTheyAreUnset) {
+  Random random;
+  const auto bytes = testing::RandomNetwork(random).bytes();
+  struct Later {
+    wbcq_load_options known = WBCQ_LOAD_OPTIONS_INIT;
+    int64_t added = 0;
+  } later;
+  later.known.size = sizeof(later);
+  const auto load = [&](const wbcq_load_options& options) {
+    wbcq_model* model = nullptr;
+    const wbcq_status status =
+        wbcq_model_from_memory_with(bytes.data(), bytes.size(), &options, &model);
+    EXPECT_EQ(model != nullptr, status == WBCQ_OK);
+    wbcq_model_free(model);
+    return status;
+  };
+  EXPECT_EQ(load(later.known), WBCQ_OK);
+  later.added = 1;
+  EXPECT_EQ(load(later.known), WBCQ_UNSUPPORTED);
+  wbcq_load_options options = WBCQ_LOAD_OPTIONS_INIT;
+  options.size = 4;
+  EXPECT_EQ(load(options), WBCQ_INVALID_ARGUMENT);
+  options = WBCQ_LOAD_OPTIONS_INIT;
+  options.memory = 7;
+  EXPECT_EQ(load(options), WBCQ_INVALID_ARGUMENT);
+  EXPECT_NE(std::string(wbcq_last_error()).find("7"), std::string::npos);
+  options = WBCQ_LOAD_OPTIONS_INIT;
+  options.reserved = 1;
+  EXPECT_EQ(load(options), WBCQ_UNSUPPORTED);
+}
+
 TEST(CApi, VersionIsTheProjects) {
   int parts[3];
   char end = 0;

@@ -160,8 +160,9 @@ class RandomNetwork : public format::testing::FileBuilder {
 };
 
 inline std::shared_ptr<const Model> load_or_fail(const format::testing::Bytes& bytes,
-                                                 std::string_view isa) {
-  auto model = Model::from_bytes(bytes, isa);
+                                                 std::string_view isa,
+                                                 MemoryChoice memory = MemoryChoice::kSpeed) {
+  auto model = Model::from_bytes(bytes, {isa, memory});
   EXPECT_TRUE(model.ok()) << model.status().message();
   return model.ok() ? std::move(model).value() : nullptr;
 }

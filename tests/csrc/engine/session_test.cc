@@ -27,7 +27,7 @@ std::vector<Floats> run(Session& session, const std::vector<Floats>& inputs, siz
   return outputs;
 }
 
-// Shared memory, threads, chunks and ISAs change nothing.
+// Shared memory, threads, chunks, ISAs and the choice of memory change nothing.
 TEST(Session, EqualsStepByStepExecution) {
   Random random;
   for (int i = 0; i < 40; ++i) {
@@ -40,13 +40,15 @@ TEST(Session, EqualsStepByStepExecution) {
     const auto inputs = testing::random_inputs(random, *scalar, batch);
     const auto expected = testing::run_step_by_step(*scalar, inputs, batch);
     for (const Isa isa : supported_isas()) {
-      const auto model = testing::load_or_fail(bytes, isa_name(isa));
-      for (const size_t threads : {1, 2, 3}) {
-        SCOPED_TRACE(::testing::Message()
-                     << isa_name(isa) << ", " << threads << " threads, batch " << batch);
-        const auto session = make_session(model, threads);
-        EXPECT_EQ(run(*session, inputs, batch), expected);
-        EXPECT_EQ(run(*session, inputs, batch), expected);
+      for (const MemoryChoice memory : {MemoryChoice::kSpeed, MemoryChoice::kSmall}) {
+        const auto model = testing::load_or_fail(bytes, isa_name(isa), memory);
+        for (const size_t threads : {1, 2, 3}) {
+          SCOPED_TRACE(::testing::Message() << isa_name(isa) << ", " << memory_name(memory) << ", "
+                                            << threads << " threads, batch " << batch);
+          const auto session = make_session(model, threads);
+          EXPECT_EQ(run(*session, inputs, batch), expected);
+          EXPECT_EQ(run(*session, inputs, batch), expected);
+        }
       }
     }
     if (::testing::Test::HasFailure()) return;
@@ -112,6 +114,20 @@ TEST(Session, MemoryIsKnownBeforeRunning) {
   EXPECT_EQ(session->memory(800).arena, session->memory(8).arena);
 }
 
+TEST(Session, SmallMemoryIsThatOfOnePicture) {
+  Random random;
+  for (int i = 0; i < 10; ++i) {
+    const auto bytes = testing::RandomNetwork(random).bytes();
+    const auto small = make_session(testing::load_or_fail(bytes, "", MemoryChoice::kSmall), 1);
+    const auto fast = make_session(testing::load_or_fail(bytes, ""), 1);
+    EXPECT_EQ(small->model().memory(), MemoryChoice::kSmall);
+    EXPECT_EQ(small->max_chunk(), 1u);
+    EXPECT_EQ(small->memory(9).arena, small->memory(1).arena);
+    EXPECT_LT(small->memory(8).arena, fast->memory(8).arena);
+    EXPECT_LE(small->memory(1).packed_weights, fast->memory(1).packed_weights);
+  }
+}
+
 TEST(Session, ProfileNamesEveryStep) {
   Random random;
   const auto model = testing::load_or_fail(testing::RandomNetwork(random).bytes(), "");
@@ -170,10 +186,10 @@ TEST(Session, RefusesTooManyThreads) {
 TEST(Model, RefusesDamagedFilesAndUnknownIsas) {
   Random random;
   auto bytes = testing::RandomNetwork(random).bytes();
-  EXPECT_EQ(Model::from_bytes(bytes, "abacus").status().code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(Model::from_bytes(bytes, {"abacus"}).status().code(), StatusCode::kInvalidArgument);
   bytes[bytes.size() / 2] ^= std::byte{1};
-  EXPECT_EQ(Model::from_bytes(bytes, "").status().code(), StatusCode::kInvalidFile);
-  EXPECT_EQ(Model::open("/nonexistent/file.wbcq", "").status().code(), StatusCode::kIo);
+  EXPECT_EQ(Model::from_bytes(bytes, {}).status().code(), StatusCode::kInvalidFile);
+  EXPECT_EQ(Model::open("/nonexistent/file.wbcq", {}).status().code(), StatusCode::kIo);
 }
 
 }  // namespace

@@ -142,6 +142,24 @@ def test_every_isa_and_thread_count_gives_the_same_bits(data, isa):
         np.testing.assert_array_equal(model(x), expected)
 
 
+@pytest.mark.parametrize("isa", _core.available_isas())
+def test_small_memory_gives_the_same_bits(data, path, isa):
+    x = picture(9)
+    fast = wbcq.load(path, isa=isa)
+    small = wbcq.load(path, isa=isa, memory="small")
+    assert (fast.memory, small.memory) == ("speed", "small")
+    np.testing.assert_array_equal(small(x), fast(x))
+    assert small.memory_use(9)["arena"] == small.memory_use()["arena"]
+    assert small.memory_use(9)["arena"] < fast.memory_use(9)["arena"]
+    assert pickle.loads(pickle.dumps(small)).memory == "small"
+
+
+@pytest.mark.parametrize("memory", ["", "tiny"])
+def test_wrong_memory(path, memory):
+    with pytest.raises(ValueError, match=f'memory is "{memory}", must be "speed" or "small"'):
+        wbcq.load(path, memory=memory)
+
+
 def test_threads_may_call_one_model_at_once(model):
     inputs = [picture(1 + i % 5, seed=i) for i in range(40)]
     expected = [model.simulate(x) for x in inputs]

@@ -1,0 +1,27 @@
+// What whoever loads a model may choose. No choice changes a result's bits.
+#ifndef WBCQ_OPS_LOAD_OPTIONS_H_
+#define WBCQ_OPS_LOAD_OPTIONS_H_
+
+#include <string_view>
+
+#include "base/status.h"
+
+namespace wbcq {
+
+enum class MemoryChoice {
+  kSpeed,  // whatever is fastest
+  kSmall,  // batches run picture by picture; weights are packed once and in no larger form
+};
+
+struct LoadOptions {
+  std::string_view isa = {};  // see select_isa()
+  MemoryChoice memory = MemoryChoice::kSpeed;
+};
+
+// "speed" or "small".
+Result<MemoryChoice> memory_choice(std::string_view name);
+std::string_view memory_name(MemoryChoice choice);
+
+}  // namespace wbcq
+
+#endif  // WBCQ_OPS_LOAD_OPTIONS_H_
