@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from wbcq.quant.api import quantize
     from wbcq.quant.config import QuantConfig
     from wbcq.quant.float_model import compile_float
+    from wbcq.quant.qat import QatModule, QatSchedule, convert, prepare_qat
     from wbcq.version import __version__
 
 __all__ = [
@@ -32,13 +33,17 @@ __all__ = [
     "CaptureError",
     "FloatFallbackWarning",
     "ModelFileError",
+    "QatModule",
+    "QatSchedule",
     "QuantConfig",
     "QuantizedModel",
     "UnsupportedOperatorError",
     "WbcqError",
     "__version__",
     "compile_float",
+    "convert",
     "load",
+    "prepare_qat",
     "quantize",
 ]
 
@@ -47,13 +52,17 @@ _HOMES = {
     "CaptureError": "wbcq.errors",
     "FloatFallbackWarning": "wbcq.errors",
     "ModelFileError": "wbcq.errors",
+    "QatModule": "wbcq.quant.qat",
+    "QatSchedule": "wbcq.quant.qat",
     "QuantConfig": "wbcq.quant.config",
     "QuantizedModel": "wbcq.engine.model",
     "UnsupportedOperatorError": "wbcq.errors",
     "WbcqError": "wbcq.errors",
     "__version__": "wbcq.version",
     "compile_float": "wbcq.quant.float_model",
+    "convert": "wbcq.quant.qat",
     "load": "wbcq.engine.model",
+    "prepare_qat": "wbcq.quant.qat",
     "quantize": "wbcq.quant.api",
 }
 _PACKAGES = ("data", "models", "train")

@@ -28,6 +28,8 @@ class TorchExecutor(nn.Module):
         activation_transforms: By value name (inputs and pre-activations of the graph too): applied
             to the value as soon as it is known, so that all readers see the result.
         weight_transforms: By qualified parameter name: applied once per forward, to any role.
+        layers: By node name: computes the node up to its functions in place of its operator; called
+            with the node's inputs and its parameters by role.
 
     Raises:
         ValueError: A transform names a value or parameter that the graph does not have.
@@ -47,6 +49,7 @@ class TorchExecutor(nn.Module):
         *,
         activation_transforms: Mapping[str, nn.Module] | None = None,
         weight_transforms: Mapping[str, nn.Module] | None = None,
+        layers: Mapping[str, nn.Module] | None = None,
     ) -> None:
         super().__init__()
         self.graph = graph
@@ -67,6 +70,9 @@ class TorchExecutor(nn.Module):
         )
         self.weight_transforms, self._weight_keys = _register(
             weight_transforms or {}, graph.params, "parameter"
+        )
+        self.layers, self._layer_keys = _register(
+            layers or {}, {node.name: node for node in graph}, "node"
         )
         self._last_use = _last_uses(graph)
 
@@ -90,7 +96,11 @@ class TorchExecutor(nn.Module):
         for index, node in enumerate(self.graph.nodes):
             operands = [values[name] for name in node.inputs]
             roles = {role: self._param(name, params) for role, name in node.params.items()}
-            result = RUNNERS[type(node.op)](node.op, operands, roles)
+            layer = self.layer(node.name)
+            if layer is None:
+                result = RUNNERS[type(node.op)](node.op, operands, roles)
+            else:
+                result = layer(operands, roles)
             if node.pre_activation is not None:
                 result = self._transformed(node.pre_activation, result)
             result = apply_functions(result, getattr(node.op, "functions", ()))
@@ -113,6 +123,11 @@ class TorchExecutor(nn.Module):
         """The transform of a parameter, if it has one."""
         key = self._weight_keys.get(param)
         return None if key is None else self.weight_transforms[key]
+
+    def layer(self, node: str) -> nn.Module | None:
+        """The module that computes a node in place of its operator, if there is one."""
+        key = self._layer_keys.get(node)
+        return None if key is None else self.layers[key]
 
     def _stored(self, name: str) -> Tensor:
         tensor: Tensor = getattr(self.params, self._keys[name])

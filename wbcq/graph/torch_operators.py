@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wbcq.graph import ir
 
-__all__ = ["RUNNERS", "apply_functions", "runs"]
+__all__ = ["RUNNERS", "apply_functions", "finished", "runs", "weighted_sum"]
 
 Params: TypeAlias = Mapping[str, Tensor]
 Runner: TypeAlias = Callable[[ir.Op, Sequence[Tensor], Params], Tensor]
@@ -96,25 +96,32 @@ def _operand(op: ir.Conv2d | ir.Linear, inputs: Sequence[Tensor]) -> Tensor:
     return torch.cat([inputs[s.index][:, s.start : s.stop] for s in op.slices], dim=1)
 
 
-def _with_residual(y: Tensor, op: ir.Conv2d | ir.Linear, inputs: Sequence[Tensor]) -> Tensor:
+def weighted_sum(
+    op: ir.Conv2d | ir.Linear, inputs: Sequence[Tensor], weight: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    """What a convolution or linear layer computes before residual and activation."""
+    x = _operand(op, inputs)
+    if isinstance(op, ir.Linear):
+        return F.linear(x, weight, bias)
+    padding = op.pads[:2]
+    if not _is_symmetric(op.pads):
+        x, padding = _padded(x, op.pads, 0.0), (0, 0)
+    return F.conv2d(x, weight, bias, op.stride, padding, op.dilation, op.groups)
+
+
+def finished(op: ir.Conv2d | ir.Linear, y: Tensor, inputs: Sequence[Tensor]) -> Tensor:
+    """A weighted sum with the residual added and the activation applied, if there are any."""
     return _activate(y + inputs[-1] if len(inputs) > op.operands else y, op.activation)
 
 
 @runs(ir.Conv2d)
 def _conv2d(op: ir.Conv2d, inputs: Sequence[Tensor], params: Params) -> Tensor:
-    x, padding = _operand(op, inputs), op.pads[:2]
-    if not _is_symmetric(op.pads):
-        x, padding = _padded(x, op.pads, 0.0), (0, 0)
-    y = F.conv2d(
-        x, params["weight"], params.get("bias"), op.stride, padding, op.dilation, op.groups
-    )
-    return _with_residual(y, op, inputs)
+    return finished(op, weighted_sum(op, inputs, params["weight"], params.get("bias")), inputs)
 
 
 @runs(ir.Linear)
 def _linear(op: ir.Linear, inputs: Sequence[Tensor], params: Params) -> Tensor:
-    y = F.linear(_operand(op, inputs), params["weight"], params.get("bias"))
-    return _with_residual(y, op, inputs)
+    return finished(op, weighted_sum(op, inputs, params["weight"], params.get("bias")), inputs)
 
 
 @runs(ir.BatchNorm)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from wbcq.engine.islands import FloatOperator, describe_islands, islands_from_metadata
 from wbcq.engine.model import QuantizedModel
 from wbcq.engine.program_file import program_bytes
 from wbcq.errors import FloatFallbackWarning
 from wbcq.graph.capture import capture
-from wbcq.graph.ir import Graph
+from wbcq.graph.ir import BatchNorm, Graph
 from wbcq.graph.passes.pipeline import prepare_for_quantization
 from wbcq.quant.bias_correction import correct_biases
 from wbcq.quant.calibrate import CalibrationResult, calibrate
@@ -27,7 +28,7 @@ from wbcq.quant.source_model import check_float32
 from wbcq.quant.weights import weight_qparams
 from wbcq.version import __version__
 
-__all__ = ["quantize", "quantize_graph"]
+__all__ = ["CalibratedGraph", "calibrated_graph", "quantize", "quantize_graph"]
 
 
 def quantize(
@@ -74,16 +75,45 @@ def quantize(
         torch.Size([2, 8, 14, 14])
     """
     config = QuantConfig() if config is None else config
+    program = lower(calibrated_graph(model, calib_loader, config, progress=progress).quantized)
+    _warn_of_islands(islands_from_metadata(program.metadata), type(model).__name__)
+    return QuantizedModel(program_bytes(program))
+
+
+@dataclass(frozen=True)
+class CalibratedGraph:
+    """A model between capture and lowering.
+
+    Attributes:
+        quantized: Folded, fused, calibrated, biases corrected.
+        normalized: Names of the layers that absorbed a batch normalization.
+        first: The first batch of the calibration data.
+    """
+
+    quantized: QuantizedGraph
+    normalized: frozenset[str]
+    first: tuple[Tensor, ...]
+
+
+def calibrated_graph(
+    model: nn.Module, calib_loader: Iterable[Any], config: QuantConfig, *, progress: bool
+) -> CalibratedGraph:
+    """Captures and calibrates a model; arguments and errors are those of :func:`quantize`."""
     check_float32(model)
     with _seeded(config.seed):
         data = CalibrationData(calib_loader, model)
-        graph = prepare_for_quantization(capture(model, data.first))
+        captured = capture(model, data.first)
+        graph = prepare_for_quantization(captured)
         float_nodes = _float_nodes(graph, model, config)
         result = calibrate(graph, data, config, float_nodes, progress=progress)
     quantized = quantize_graph(graph, result, config, float_nodes, model=type(model).__name__)
-    program = lower(quantized)
-    _warn_of_islands(islands_from_metadata(program.metadata), type(model).__name__)
-    return QuantizedModel(program_bytes(program))
+    return CalibratedGraph(quantized, _normalized_layers(captured), data.first)
+
+
+def _normalized_layers(captured: Graph) -> frozenset[str]:
+    norms = [node for node in captured if isinstance(node.op, BatchNorm)]
+    layers = [captured.producer(node.inputs[0]) for node in norms]
+    return frozenset(layer.name for layer in layers if layer is not None)
 
 
 def quantize_graph(

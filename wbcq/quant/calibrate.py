@@ -22,7 +22,7 @@ from wbcq.quant.progress import track
 from wbcq.quant.qparams import QParams
 from wbcq.quant.weights import operands, weighted_nodes
 
-__all__ = ["CalibrationResult", "activation_observers", "calibrate"]
+__all__ = ["CalibrationResult", "activation_observer", "activation_observers", "calibrate"]
 
 # Of activations: see HistogramObserver; docs/adr/0003-clip-weight-and-bias-correction.md tells why.
 _CLIP_WEIGHT = 32.0
@@ -134,14 +134,15 @@ def activation_observers(
     for value in quantized_values(graph, float_nodes):
         shared = next((other for other in groups.get(value, ()) if other in observers), None)
         observers[value] = (
-            _activation_observer(config, layers.get(value, value))
+            activation_observer(config, layers.get(value, value))
             if shared is None
             else observers[shared]
         )
     return observers
 
 
-def _activation_observer(config: QuantConfig, name: str) -> Observer:
+def activation_observer(config: QuantConfig, name: str) -> Observer:
+    """The observer of one activation; ``name`` appears in its errors."""
     if config.activation_observer == "histogram":
         return HistogramObserver(bits=config.activation_bits, clip_weight=_CLIP_WEIGHT, name=name)
     return OBSERVERS[config.activation_observer](bits=config.activation_bits, name=name)
