@@ -32,6 +32,8 @@ ElementwiseOp::ElementwiseOp(const OpSource& source, std::string_view kind, std:
                       (b_ == nullptr || broadcast_ || b_->rows_follow());
   const size_t row_bytes = output_.width * output_.layout.pixel_stride;
   rows_per_run_ = follow ? std::max<size_t>(1, kRunBytes / row_bytes) : 1;
+  // A kernel prepares a broadcast pixel once a run.
+  if (follow && broadcast_) rows_per_run_ = output_.height;
   cost_.activation_bytes =
       a_.pixels() * a_.pixel_bytes() + output_.pixels() * output_.pixel_bytes();
   if (b_ != nullptr) cost_.activation_bytes += b_->pixels() * b_->pixel_bytes();

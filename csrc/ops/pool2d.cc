@@ -3,28 +3,10 @@
 #include "ops/row_plan.h"
 
 namespace wbcq {
-namespace {
 
 namespace attr = format::pool2d;
 
-// Adaptive pools have a kernel of 0; docs/design/numerics.md defines their windows.
-int64_t most_taps(const WindowAxis& axis) {
-  return std::min(axis.in, axis.kernel == 0 ? axis.in / axis.out + 2 : axis.kernel);
-}
-
-// Where the pixels under window `o` lie: from begin, `dilation` apart, before end.
-WindowAxis::Span pixels_inside(const WindowAxis& axis, int64_t o) {
-  if (axis.kernel == 0) {
-    return {o * axis.in / axis.out, ((o + 1) * axis.in + axis.out - 1) / axis.out};
-  }
-  const WindowAxis::Span taps = axis.taps_inside(o);
-  return {axis.position(o, taps.begin), axis.position(o, taps.end)};
-}
-
-}  // namespace
-
-template <typename T>
-Pool2d<T>::Pool2d(const OpSource& source, std::string_view kind, std::string_view kernel)
+PoolOp::PoolOp(const OpSource& source, std::string_view kind, std::string_view kernel)
     : Op(source.name, kind, kernel),
       kernels_(*source.kernels),
       input_(*source.inputs[0]),
@@ -38,35 +20,49 @@ Pool2d<T>::Pool2d(const OpSource& source, std::string_view kind, std::string_vie
   cost_.activation_bytes = (input_.pixels() + output_.pixels()) * input_.pixel_bytes();
 }
 
+// Adaptive pools have a kernel of 0; docs/design/numerics.md defines their windows.
+WindowAxis::Span PoolOp::pixels_inside(const WindowAxis& axis, int64_t o) {
+  if (axis.kernel == 0) {
+    return {o * axis.in / axis.out, ((o + 1) * axis.in + axis.out - 1) / axis.out};
+  }
+  const WindowAxis::Span taps = axis.taps_inside(o);
+  return {axis.position(o, taps.begin), axis.position(o, taps.end)};
+}
+
+size_t PoolOp::most_taps(const WindowAxis& axis) {
+  const int64_t kernel = axis.kernel == 0 ? axis.in / axis.out + 2 : axis.kernel;
+  return static_cast<size_t>(std::min(axis.in, kernel));
+}
+
 template <typename T>
 std::unique_ptr<OpPlan> Pool2d<T>::plan(size_t batch, size_t /*threads*/) const {
-  const auto window = static_cast<size_t>(most_taps(y_) * most_taps(x_));
-  return std::make_unique<RowPlan<Pool2d>>(*this, batch * output_.height,
-                                           window * sizeof(const T*));
+  return std::make_unique<RowPlan<Pool2d>>(*this, batch * output().height,
+                                           most_taps(y()) * most_taps(x()) * sizeof(const T*));
 }
 
 template <typename T>
 void Pool2d<T>::run_rows(const OpBuffers& buffers, size_t first, size_t last,
                          std::byte* scratch) const {
+  const TensorLayout& in = input().layout;
   auto** rows = reinterpret_cast<const T**>(scratch);
-  const std::byte* origin = buffers.inputs[0] + input_.layout.origin;
   for (size_t row = first; row < last; ++row) {
-    const std::byte* picture = origin + row / output_.height * input_.layout.picture_stride;
-    std::byte* const out_row = buffers.outputs[0] + output_.row_offset(row);
+    const std::byte* picture =
+        buffers.inputs[0] + in.origin + row / output().height * in.picture_stride;
+    std::byte* const out_row = buffers.outputs[0] + output().row_offset(row);
     std::byte* out = out_row;
-    const auto oy = static_cast<int64_t>(row % output_.height);
-    const WindowAxis::Span ys = pixels_inside(y_, oy);
-    for (int64_t ox = 0; ox < x_.out; ++ox, out += output_.layout.pixel_stride) {
-      const WindowAxis::Span xs = pixels_inside(x_, ox);
+    const auto oy = static_cast<int64_t>(row % output().height);
+    const WindowAxis::Span ys = pixels_inside(y(), oy);
+    for (int64_t ox = 0; ox < x().out; ++ox, out += output().layout.pixel_stride) {
+      const WindowAxis::Span xs = pixels_inside(x(), ox);
       size_t taps = 0;
-      for (int64_t y = ys.begin; y < ys.end; y += y_.dilation) {
-        const std::byte* line = picture + y * static_cast<ptrdiff_t>(input_.layout.row_stride);
-        for (int64_t x = xs.begin; x < xs.end; x += x_.dilation) {
-          rows[taps++] = reinterpret_cast<const T*>(
-              line + x * static_cast<ptrdiff_t>(input_.layout.pixel_stride));
+      for (int64_t iy = ys.begin; iy < ys.end; iy += y().dilation) {
+        const std::byte* line = picture + iy * static_cast<ptrdiff_t>(in.row_stride);
+        for (int64_t ix = xs.begin; ix < xs.end; ix += x().dilation) {
+          rows[taps++] =
+              reinterpret_cast<const T*>(line + ix * static_cast<ptrdiff_t>(in.pixel_stride));
         }
       }
-      run_window({rows, taps, y_.position(oy, 0), x_.position(ox, 0), reinterpret_cast<T*>(out)});
+      run_window({rows, taps, y().position(oy, 0), x().position(ox, 0), reinterpret_cast<T*>(out)});
     }
     finish_row(reinterpret_cast<T*>(out_row));
   }

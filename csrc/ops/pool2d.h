@@ -12,9 +12,32 @@
 
 namespace wbcq {
 
-// T: uint8_t or float.
+// A pool's tensors and windows.
+class PoolOp : public Op {
+ protected:
+  PoolOp(const OpSource& source, std::string_view kind, std::string_view kernel);
+
+  // Where the pixels under window `o` lie: from begin, `dilation` apart, before end.
+  static WindowAxis::Span pixels_inside(const WindowAxis& axis, int64_t o);
+  static size_t most_taps(const WindowAxis& axis);
+
+  const KernelTable& kernels() const { return kernels_; }
+  const Tensor& input() const { return input_; }
+  const Tensor& output() const { return output_; }
+  const WindowAxis& y() const { return y_; }
+  const WindowAxis& x() const { return x_; }
+
+ private:
+  const KernelTable& kernels_;
+  const Tensor& input_;
+  const Tensor& output_;
+  WindowAxis y_;
+  WindowAxis x_;
+};
+
+// A pool that computes each window by itself. T: uint8_t or float.
 template <typename T>
-class Pool2d : public Op {
+class Pool2d : public PoolOp {
  public:
   // A window of one output pixel: the taps inside the picture, and where it starts before clipping.
   struct Window {
@@ -31,23 +54,10 @@ class Pool2d : public Op {
   void run_rows(const OpBuffers& buffers, size_t first, size_t last, std::byte* scratch) const;
 
  protected:
-  Pool2d(const OpSource& source, std::string_view kind, std::string_view kernel);
+  using PoolOp::PoolOp;
   virtual void run_window(const Window& window) const = 0;
   // After the windows of each output row.
   virtual void finish_row(T* /*out*/) const {}
-
-  const KernelTable& kernels() const { return kernels_; }
-  const Tensor& input() const { return input_; }
-  const Tensor& output() const { return output_; }
-  const WindowAxis& y() const { return y_; }
-  const WindowAxis& x() const { return x_; }
-
- private:
-  const KernelTable& kernels_;
-  const Tensor& input_;
-  const Tensor& output_;
-  WindowAxis y_;
-  WindowAxis x_;
 };
 
 extern template class Pool2d<uint8_t>;

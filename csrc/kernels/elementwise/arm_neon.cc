@@ -87,14 +87,31 @@ void run_pixel(const uint8_t* a, const uint8_t* b, uint8_t* out, size_t size, co
   vst1q_u8(out + last, last_bytes);
 }
 
+// Pixels without gaps and one pixel of b, repeated: long runs instead of many short ones.
+constexpr size_t kRunBytes = 1024;
+
+template <typename Op, typename Args>
+void run_repeated(const Args& args, const Op& op) {
+  uint8_t b[kRunBytes];
+  const size_t size = args.pixels * args.channels;
+  const size_t whole = kRunBytes / args.channels * args.channels;
+  const size_t run = size < whole ? size : whole;
+  for (size_t i = 0; i < run; i += args.channels) __builtin_memcpy(b + i, args.b, args.channels);
+  for (size_t i = 0; i < size; i += run) {
+    run_pixel(args.a + i, b, args.out + i, size - i < run ? size - i : run, op);
+  }
+}
+
 template <typename Op, typename Args>
 void run(const Args& args) {
   if (args.pixels == 0 || args.channels == 0) return;
   const Op op(args);
   const size_t channels = args.channels;
-  if (args.a_stride == channels && args.b_stride == channels && args.out_stride == channels) {
-    run_pixel(args.a, args.b, args.out, args.pixels * channels, op);
-    return;
+  if (args.a_stride == channels && args.out_stride == channels) {
+    if (args.b_stride == channels) {
+      return run_pixel(args.a, args.b, args.out, args.pixels * channels, op);
+    }
+    if (args.b_stride == 0 && channels <= kRunBytes / 2) return run_repeated(args, op);
   }
   for (size_t p = 0; p < args.pixels; ++p) {
     run_pixel(args.a + p * args.a_stride, args.b + p * args.b_stride,

@@ -1,6 +1,5 @@
-// Pooling of one output pixel over all its channels. The caller passes only the taps that lie
-// inside the picture: padding never takes part in a maximum, and the average kernel's multiplier
-// and start hold the divisor.
+// Pooling over taps that the caller finds: only those inside the picture, since padding never takes
+// part in a maximum, and the average kernel's multiplier and start hold the divisor.
 #ifndef WBCQ_KERNELS_POOL_POOL_H_
 #define WBCQ_KERNELS_POOL_POOL_H_
 
@@ -9,17 +8,25 @@
 
 namespace wbcq {
 
-// out[c] = max over taps of rows[tap][c]. taps >= 1, channels >= 1; reads and writes exactly
-// `channels` bytes of each row. `out` overlaps no row.
-struct MaxPoolPixel {
+// out[p * out_stride + c] = max over taps of rows[tap][p * in_stride + c] for p in [0, pixels), c
+// in [0, channels). taps, pixels and channels >= 1; reads and writes exactly these bytes. `out`
+// overlaps no row.
+//
+// A window is pooled in two such steps (ops/max_pool2d.cc): the rows under it, as one long pixel
+// where nothing lies between pixels, then the columns of what that gives.
+struct MaxPoolRow {
   size_t taps;
+  size_t pixels;
   size_t channels;
   const uint8_t* const* rows;
+  size_t in_stride;
   uint8_t* out;
+  size_t out_stride;
 };
 
+// One output pixel over all its channels:
 // out[c] = clamp(rne(float(start + sum over taps of rows[tap][c]) * multiplier) + zero_point, lo,
-// hi) start = -taps * input_zero_point. taps <= 2^22, so the int32 sum is exact.
+// hi), start = -taps * input_zero_point. taps <= 2^22, so the int32 sum is exact.
 struct AvgPoolPixel {
   size_t taps;
   size_t channels;
@@ -34,7 +41,7 @@ struct AvgPoolPixel {
 
 struct PoolKernels {
   const char* name;
-  void (*max_pool)(const MaxPoolPixel& pixel);
+  void (*max_pool)(const MaxPoolRow& row);
   void (*avg_pool)(const AvgPoolPixel& pixel);
 };
 

@@ -4,13 +4,16 @@
 namespace wbcq {
 namespace {
 
-void max_pool(const MaxPoolPixel& pixel) {
-  for (size_t c = 0; c < pixel.channels; ++c) {
-    uint8_t best = pixel.rows[0][c];
-    for (size_t tap = 1; tap < pixel.taps; ++tap) {
-      if (pixel.rows[tap][c] > best) best = pixel.rows[tap][c];
+void max_pool(const MaxPoolRow& row) {
+  for (size_t p = 0; p < row.pixels; ++p) {
+    for (size_t c = 0; c < row.channels; ++c) {
+      uint8_t best = 0;
+      for (size_t tap = 0; tap < row.taps; ++tap) {
+        const uint8_t value = row.rows[tap][p * row.in_stride + c];
+        if (value > best) best = value;
+      }
+      row.out[p * row.out_stride + c] = best;
     }
-    pixel.out[c] = best;
   }
 }
 

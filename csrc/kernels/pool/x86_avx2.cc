@@ -67,20 +67,21 @@ struct Partial {
   }
 };
 
-// Channels run in the outer loop and taps in the inner one, so that the accumulators stay in
+// Channels run in the outer loop and taps in the innermost one, so that the accumulators stay in
 // registers; the vectors of a block share each load of a row pointer.
 template <typename Access, size_t kVectors>
-void max_block(const MaxPoolPixel& pixel, size_t channel) {
-  __m256i best[kVectors];
-  for (size_t v = 0; v < kVectors; ++v) best[v] = _mm256_setzero_si256();
-  for (size_t tap = 0; tap < pixel.taps; ++tap) {
-    const uint8_t* row = pixel.rows[tap] + channel;
-    for (size_t v = 0; v < kVectors; ++v) {
-      best[v] = _mm256_max_epu8(best[v], Access::load(row + v * kLanes, pixel.channels));
+void max_block(const MaxPoolRow& args, size_t channel) {
+  for (size_t p = 0; p < args.pixels; ++p) {
+    __m256i best[kVectors];
+    for (size_t v = 0; v < kVectors; ++v) best[v] = _mm256_setzero_si256();
+    for (size_t tap = 0; tap < args.taps; ++tap) {
+      const uint8_t* row = args.rows[tap] + p * args.in_stride + channel;
+      for (size_t v = 0; v < kVectors; ++v) {
+        best[v] = _mm256_max_epu8(best[v], Access::load(row + v * kLanes, args.channels));
+      }
     }
-  }
-  for (size_t v = 0; v < kVectors; ++v) {
-    Access::store(pixel.out + channel + v * kLanes, best[v], pixel.channels);
+    uint8_t* out = args.out + p * args.out_stride + channel;
+    for (size_t v = 0; v < kVectors; ++v) Access::store(out + v * kLanes, best[v], args.channels);
   }
 }
 
@@ -149,8 +150,8 @@ void avg_block(const AvgPoolPixel& pixel, size_t channel) {
 
 struct MaxPool {
   template <typename Access, size_t kVectors>
-  static void run(const MaxPoolPixel& pixel, size_t channel) {
-    max_block<Access, kVectors>(pixel, channel);
+  static void run(const MaxPoolRow& row, size_t channel) {
+    max_block<Access, kVectors>(row, channel);
   }
 };
 
@@ -161,27 +162,27 @@ struct AvgPool {
   }
 };
 
-template <typename Op, typename Pixel>
-void for_each_block(const Pixel& pixel) {
-  const size_t channels = pixel.channels;
+template <typename Op, typename Args>
+void for_each_block(const Args& args) {
+  const size_t channels = args.channels;
   if (channels < 16) {
-    Op::template run<Partial, 1>(pixel, 0);
+    Op::template run<Partial, 1>(args, 0);
     return;
   }
   if (channels < kLanes) {
-    Op::template run<Half, 1>(pixel, 0);
-    if (channels > 16) Op::template run<Half, 1>(pixel, channels - 16);
+    Op::template run<Half, 1>(args, 0);
+    if (channels > 16) Op::template run<Half, 1>(args, channels - 16);
     return;
   }
   size_t channel = 0;
   for (; channels - channel >= 4 * kLanes; channel += 4 * kLanes) {
-    Op::template run<Full, 4>(pixel, channel);
+    Op::template run<Full, 4>(args, channel);
   }
-  for (; channels - channel >= kLanes; channel += kLanes) Op::template run<Full, 1>(pixel, channel);
-  if (channel < channels) Op::template run<Full, 1>(pixel, channels - kLanes);
+  for (; channels - channel >= kLanes; channel += kLanes) Op::template run<Full, 1>(args, channel);
+  if (channel < channels) Op::template run<Full, 1>(args, channels - kLanes);
 }
 
-void max_pool(const MaxPoolPixel& pixel) { for_each_block<MaxPool>(pixel); }
+void max_pool(const MaxPoolRow& row) { for_each_block<MaxPool>(row); }
 
 void avg_pool(const AvgPoolPixel& pixel) { for_each_block<AvgPool>(pixel); }
 

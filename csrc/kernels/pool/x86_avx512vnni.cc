@@ -9,24 +9,51 @@ constexpr size_t kLanes = 64;
 // A u16 lane holds the sum of this many u8 values: 257 * 255 = 65535.
 constexpr size_t kTapsPerFlush = 257;
 
-// Channels run in the outer loop and taps in the inner one, so that the accumulators stay in
-// registers; four vectors share each load of a row pointer. Only the last vector is masked, and
-// masked bytes are neither read nor written.
+// kVectors vectors, parts of one pixel or pixels, `apart` bytes from each other on their way in and
+// `out_apart` on their way out. Taps run in the inner loop, so that the accumulators stay in
+// registers and the vectors share each load of a row pointer. Masked bytes are neither read nor
+// written.
 template <size_t kVectors>
-void max_block(const MaxPoolPixel& pixel, size_t channel, __mmask64 last) {
+void max_block(const MaxPoolRow& args, size_t offset, size_t apart, __mmask64 mask, uint8_t* out,
+               size_t out_apart) {
   __m512i best[kVectors];
   for (size_t v = 0; v < kVectors; ++v) best[v] = _mm512_setzero_si512();
-  for (size_t tap = 0; tap < pixel.taps; ++tap) {
-    const uint8_t* row = pixel.rows[tap] + channel;
-    for (size_t v = 0; v + 1 < kVectors; ++v) {
-      best[v] = _mm512_max_epu8(best[v], _mm512_loadu_si512(row + v * kLanes));
+  for (size_t tap = 0; tap < args.taps; ++tap) {
+    const uint8_t* row = args.rows[tap] + offset;
+    for (size_t v = 0; v < kVectors; ++v) {
+      best[v] = _mm512_max_epu8(best[v], _mm512_maskz_loadu_epi8(mask, row + v * apart));
     }
-    const __m512i tail = _mm512_maskz_loadu_epi8(last, row + (kVectors - 1) * kLanes);
-    best[kVectors - 1] = _mm512_max_epu8(best[kVectors - 1], tail);
   }
-  uint8_t* out = pixel.out + channel;
-  for (size_t v = 0; v + 1 < kVectors; ++v) _mm512_storeu_si512(out + v * kLanes, best[v]);
-  _mm512_mask_storeu_epi8(out + (kVectors - 1) * kLanes, last, best[kVectors - 1]);
+  for (size_t v = 0; v < kVectors; ++v) _mm512_mask_storeu_epi8(out + v * out_apart, mask, best[v]);
+}
+
+// One pixel of any number of channels.
+void max_pixel(const MaxPoolRow& args, size_t offset, uint8_t* out) {
+  constexpr __mmask64 kAll = ~__mmask64{0};
+  size_t c = 0;
+  for (; args.channels - c >= 4 * kLanes; c += 4 * kLanes) {
+    max_block<4>(args, offset + c, kLanes, kAll, out + c, kLanes);
+  }
+  for (; args.channels - c >= kLanes; c += kLanes) {
+    max_block<1>(args, offset + c, kLanes, kAll, out + c, kLanes);
+  }
+  if (c == args.channels) return;
+  const __mmask64 rest = kAll >> (kLanes - (args.channels - c));
+  max_block<1>(args, offset + c, kLanes, rest, out + c, kLanes);
+}
+
+void max_pool(const MaxPoolRow& args) {
+  size_t p = 0;
+  if (args.channels <= kLanes) {
+    const __mmask64 mask = ~__mmask64{0} >> (kLanes - args.channels);
+    for (; args.pixels - p >= 4; p += 4) {
+      max_block<4>(args, p * args.in_stride, args.in_stride, mask, args.out + p * args.out_stride,
+                   args.out_stride);
+    }
+  }
+  for (; p < args.pixels; ++p) {
+    max_pixel(args, p * args.in_stride, args.out + p * args.out_stride);
+  }
 }
 
 __m512i requantize(__m512i sum, const AvgPoolPixel& pixel) {
@@ -95,48 +122,31 @@ void avg_block(const AvgPoolPixel& pixel, size_t channel, __mmask64 last) {
   }
 }
 
-struct MaxPool {
-  template <size_t kVectors>
-  static void run(const MaxPoolPixel& pixel, size_t channel, __mmask64 last) {
-    max_block<kVectors>(pixel, channel, last);
-  }
-};
-
-struct AvgPool {
-  template <size_t kVectors>
-  static void run(const AvgPoolPixel& pixel, size_t channel, __mmask64 last) {
-    avg_block<kVectors>(pixel, channel, last);
-  }
-};
-
-template <typename Op, typename Pixel>
-void for_each_block(const Pixel& pixel) {
+// Channels run in the outer loop and taps in the inner one, as above; only the last vector is
+// masked.
+void avg_pool(const AvgPoolPixel& pixel) {
   size_t channel = 0;
   size_t left = pixel.channels;
   for (; left > 4 * kLanes; channel += 4 * kLanes, left -= 4 * kLanes) {
-    Op::template run<4>(pixel, channel, ~__mmask64{0});
+    avg_block<4>(pixel, channel, ~__mmask64{0});
   }
   // 1 to 4 vectors are left, and 1 to 64 bytes of the last one.
   const size_t vectors = (left - 1) / kLanes + 1;
   const __mmask64 last = ~__mmask64{0} >> (vectors * kLanes - left);
   switch (vectors) {
     case 1:
-      Op::template run<1>(pixel, channel, last);
+      avg_block<1>(pixel, channel, last);
       break;
     case 2:
-      Op::template run<2>(pixel, channel, last);
+      avg_block<2>(pixel, channel, last);
       break;
     case 3:
-      Op::template run<3>(pixel, channel, last);
+      avg_block<3>(pixel, channel, last);
       break;
     default:
-      Op::template run<4>(pixel, channel, last);
+      avg_block<4>(pixel, channel, last);
   }
 }
-
-void max_pool(const MaxPoolPixel& pixel) { for_each_block<MaxPool>(pixel); }
-
-void avg_pool(const AvgPoolPixel& pixel) { for_each_block<AvgPool>(pixel); }
 
 }  // namespace
 

@@ -117,14 +117,16 @@ class ElementwiseTest : public ::testing::TestWithParam<Candidate> {
     check(args, shape, byte, byte, aliasing);
   }
 
-  // All 65536 pairs of values.
+  // All 65536 pairs of values, of two operands of 256 pixels and of such a one and a pixel.
   template <typename Args>
   static void check_every_pair(const Args& args) {
-    size_t a = 0;
-    size_t b = 0;
-    check(
-        args, contiguous(256, 256), [&] { return static_cast<uint8_t>(a++ >> 8); },
-        [&] { return static_cast<uint8_t>(b++); });
+    for (const Shape& shape : {contiguous(256, 256), Shape{256, 256, 256, 0, 256}}) {
+      size_t a = 0;
+      size_t b = 0;
+      check(
+          args, shape, [&] { return static_cast<uint8_t>(a++ >> 8); },
+          [&] { return static_cast<uint8_t>(b++); });
+    }
   }
 };
 
@@ -182,6 +184,19 @@ TEST_P(ElementwiseTest, EveryChannelCountAtStridesAndBroadcast) {
   }
 }
 
+// Many pixels and one: channels of every alignment come round in long runs.
+TEST_P(ElementwiseTest, BroadcastToManyPixels) {
+  Random random;
+  for (size_t channels : {1, 3, 4, 16, 24, 64, 72, 96, 100, 120, 240, 320, 672, 1032}) {
+    for (size_t pixels : {1, 7, 49, 300}) {
+      const Shape shape = {pixels, channels, channels, 0, channels};
+      ASSERT_NO_FATAL_FAILURE(check_random(add(3, 0.7f, 130, 0.41f, 90), shape, random));
+      ASSERT_NO_FATAL_FAILURE(
+          check_random(mul(77, 130, 0.011f, 90), shape, random, Aliasing::kOutIsA));
+    }
+  }
+}
+
 TEST_P(ElementwiseTest, AcceptsNullForNothing) {
   run(add(0, 1.0f, 0, 1.0f, 0));
   run(mul(0, 0, 1.0f, 0));
@@ -231,9 +246,15 @@ TEST_P(ElementwiseTest, EveryZeroPoint) {
 TEST_P(ElementwiseTest, ExtremeMultipliers) {
   Random random;
   const Shape shape = contiguous(1, 300);
-  const float multipliers[] = {0.0f, 1e-45f, 1e-38f, 1e-6f, 255.0f, 1e9f, 1e36f, 3.4e38f};
+  const Shape broadcast = {5, 300, 300, 0, 300};
+  const float multipliers[] = {0.0f,     1e-45f,   1e-38f, 1e-6f, 255.0f,
+                               32767.0f, 32768.0f, 1e9f,   1e36f, 3.4e38f};
   for (float left : multipliers) {
-    ASSERT_NO_FATAL_FAILURE(check_random(mul(128, 127, left, 55, 20, 240), shape, random));
+    for (int32_t zero_point : {0, 55, 255}) {
+      const MulU8 args = mul(128, 127, left, zero_point, 20, 240);
+      ASSERT_NO_FATAL_FAILURE(check_random(args, shape, random));
+      ASSERT_NO_FATAL_FAILURE(check_random(args, broadcast, random));
+    }
     for (float right : multipliers) {
       for (float sign : {1.0f, -1.0f}) {
         const AddU8 args = add(128, left, 127, sign * right, 55, 20, 240);

@@ -89,7 +89,7 @@ class PoolTest : public ::testing::TestWithParam<Candidate> {
   static void check_max(Picture& picture, size_t tap_count, size_t channels) {
     const std::vector<const uint8_t*> rows = picture.taps(tap_count, channels);
     uint8_t* out = picture.out(channels);
-    GetParam().kernels->max_pool({tap_count, channels, rows.data(), out});
+    GetParam().kernels->max_pool({tap_count, 1, channels, rows.data(), channels, out, channels});
     for (size_t c = 0; c < channels; ++c) {
       uint8_t expected = 0;
       for (const uint8_t* row : rows) expected = std::max(expected, row[c]);
@@ -140,6 +140,43 @@ TEST_P(PoolTest, MaxOfEveryChannelCount) {
     picture.fill(random);
     for (size_t tap_count : {1, 2, 4, 9}) {
       ASSERT_NO_FATAL_FAILURE(check_max(picture, tap_count, channels));
+    }
+  }
+}
+
+// Rows and outputs end at unreadable pages; what lies between pixels stays as it is.
+TEST_P(PoolTest, MaxOfRowsOfPixels) {
+  Random random;
+  const auto byte = [&] { return static_cast<uint8_t>(random.uniform(0, 255)); };
+  for (size_t channels : channel_counts()) {
+    const size_t pixels = static_cast<size_t>(random.uniform(1, 9));
+    const size_t taps = static_cast<size_t>(random.uniform(1, 4));
+    // Windows may overlap, so the stride of the input may be shorter than a pixel.
+    const size_t in_stride = static_cast<size_t>(random.uniform(1, 2 * kMaxChannels));
+    const size_t out_stride = channels + static_cast<size_t>(random.one_in(2) ? 0 : 3);
+    const size_t in_bytes = (pixels - 1) * in_stride + channels;
+    const size_t out_bytes = (pixels - 1) * out_stride + channels;
+    std::vector<std::unique_ptr<GuardedBuffer<uint8_t>>> memory;
+    std::vector<const uint8_t*> rows;
+    for (size_t tap = 0; tap < taps; ++tap) {
+      memory.push_back(std::make_unique<GuardedBuffer<uint8_t>>(in_bytes));
+      std::generate_n(memory.back()->data(), in_bytes, byte);
+      rows.push_back(memory.back()->data());
+    }
+    GuardedBuffer<uint8_t> out(out_bytes);
+    std::memset(out.data(), kUntouched, out_bytes);
+    GetParam().kernels->max_pool(
+        {taps, pixels, channels, rows.data(), in_stride, out.data(), out_stride});
+    for (size_t i = 0; i < out_bytes; ++i) {
+      const size_t p = i / out_stride;
+      const size_t c = i % out_stride;
+      uint8_t expected = c < channels ? 0 : kUntouched;
+      for (size_t tap = 0; c < channels && tap < taps; ++tap) {
+        expected = std::max(expected, rows[tap][p * in_stride + c]);
+      }
+      ASSERT_EQ(out.data()[i], expected)
+          << "channel " << c << " of " << channels << ", pixel " << p << " of " << pixels << ", "
+          << taps << " taps, strides " << in_stride << ", " << out_stride;
     }
   }
 }
