@@ -15,14 +15,16 @@
 namespace wbcq {
 namespace {
 
-// Kernel rows whose input pixels lie side by side are read as one segment: a 7x7 stem over 3
-// channels takes 7 segments of 21 bytes, not 49 of 3.
+// Kernel rows whose input pixels lie side by side are read as one segment of each input: a 7x7 stem
+// over 3 channels takes 7 segments of 21 bytes, not 49 of 3.
 bool can_fuse_kernel_row(const Conv2dSpec& spec) {
-  const TensorLayout& layout = spec.inputs[0]->layout;
-  return spec.groups == 1 && spec.inputs.size() == 1 && spec.x.kernel > 1 && spec.x.dilation == 1 &&
-         layout.pixel_stride == spec.inputs[0]->channels &&
-         spec.x.reach_before() <= static_cast<int64_t>(layout.halo.left) &&
-         spec.x.reach_beyond() <= static_cast<int64_t>(layout.halo.right);
+  if (spec.groups != 1 || spec.x.kernel == 1 || spec.x.dilation != 1) return false;
+  return std::all_of(spec.inputs.begin(), spec.inputs.end(), [&](const Tensor* input) {
+    const TensorLayout& layout = input->layout;
+    return layout.pixel_stride == input->channels &&
+           spec.x.reach_before() <= static_cast<int64_t>(layout.halo.left) &&
+           spec.x.reach_beyond() <= static_cast<int64_t>(layout.halo.right);
+  });
 }
 
 class ConvGemmOp final : public Op {
@@ -35,13 +37,13 @@ class ConvGemmOp final : public Op {
         residual_(spec.residual),
         residual_multiplier_(spec.residual_multiplier),
         rounding_(*spec.rounding),
-        fused_(can_fuse_kernel_row(spec)),
-        taps_(fused_ ? static_cast<size_t>(spec.y.kernel) : spec.taps()),
-        tap_channels_(spec.in_channels_per_group() *
-                      (fused_ ? static_cast<size_t>(spec.x.kernel) : 1)),
+        row_taps_(can_fuse_kernel_row(spec) ? static_cast<size_t>(spec.x.kernel) : 1),
+        taps_(spec.taps() / row_taps_),
+        tap_channels_(spec.in_channels_per_group() * row_taps_),
         merged_(std::clamp<size_t>(kernel_.nr / spec.out_channels_per_group(), 1, spec.groups)) {
     for (const Tensor* input : inputs_) {
-      indirections_.emplace_back(spec.y, fused_ ? fused_axis(spec.x) : spec.x, input->layout);
+      indirections_.emplace_back(spec.y, row_taps_ > 1 ? fused_axis(spec.x) : spec.x,
+                                 input->layout);
     }
     cost_ = conv2d_cost(spec);
   }
@@ -99,8 +101,8 @@ class ConvGemmOp final : public Op {
   const Tensor* residual_;
   float residual_multiplier_;
   Rounding rounding_;
-  bool fused_;
-  size_t taps_;          // each gives the GEMM one segment of every input
+  size_t row_taps_;      // taps of the kernel that lie side by side and are read as one
+  size_t taps_;          // of those, each gives the GEMM one segment of every input
   size_t tap_channels_;  // input channels of one group that a tap reads
   // Groups are merged while their output channels fit one panel: a block-diagonal weight matrix
   // that costs no more than its groups one by one, and a fraction of the calls.
@@ -139,7 +141,7 @@ ConvGemmOp::Slices ConvGemmOp::block_slices(const Conv2dSpec& spec, size_t block
     slices.channels = {static_cast<uint32_t>(groups * tap_channels_)};
   } else {
     for (const Tensor* input : inputs_) {
-      slices.channels.push_back(static_cast<uint32_t>(input->channels));
+      slices.channels.push_back(static_cast<uint32_t>(input->channels * row_taps_));
     }
   }
   for (const Tensor* input : inputs_) slices.zero_points.push_back(input->zero_point);
@@ -217,26 +219,44 @@ Status ConvGemmOp::pack_block(const Conv2dSpec& spec, size_t block, std::byte* p
   GemmPackInput input = block_shape(spec, block, slices);
   const size_t first = block * merged_ * spec.out_channels_per_group();
   const size_t depth = taps_ * tap_channels_;  // weights of one output channel
-  input.weights = spec.weights.data() + first * depth;
+  const int8_t* weights = spec.weights.data() + first * depth;
+  input.weights = weights;
   input.bias = spec.bias.empty() ? nullptr : spec.bias.data() + first;
   input.float_bias = spec.float_bias.empty() ? nullptr : spec.float_bias.data() + first;
   input.multipliers = spec.multipliers.data() + first;
 
-  AlignedBuffer diagonal;
-  if (channels != tap_channels_) {
+  AlignedBuffer rearranged;
+  const bool diagonal = channels != tap_channels_;
+  const bool by_input = row_taps_ > 1 && inputs_.size() > 1;
+  if (diagonal || by_input) {
     const CheckedSize bytes = CheckedSize(input.out_channels) * taps_ * channels;
     auto buffer = AlignedBuffer::allocate(bytes.value(), format::cat("the weights of ", name()));
     if (!buffer.ok()) return buffer.status();
-    diagonal = std::move(buffer).value();
-    std::memset(diagonal.data(), 0, diagonal.size());
+    rearranged = std::move(buffer).value();
+    input.weights = rearranged.as<int8_t>();
+  }
+  if (diagonal) {
+    std::memset(rearranged.data(), 0, rearranged.size());
     for (size_t o = 0; o < input.out_channels; ++o) {
       const size_t column = o / spec.out_channels_per_group() * tap_channels_;
       for (size_t tap = 0; tap < taps_; ++tap) {
-        std::memcpy(diagonal.data() + (o * taps_ + tap) * channels + column,
-                    input.weights + o * depth + tap * tap_channels_, tap_channels_);
+        std::memcpy(rearranged.data() + (o * taps_ + tap) * channels + column,
+                    weights + o * depth + tap * tap_channels_, tap_channels_);
       }
     }
-    input.weights = diagonal.as<int8_t>();
+  } else if (by_input) {
+    // From taps of all inputs side by side to the taps of each input.
+    const size_t pixel = spec.in_channels();
+    std::byte* to = rearranged.data();
+    for (size_t row = 0; row < input.out_channels * taps_; ++row) {
+      const int8_t* from = weights + row * tap_channels_;
+      for (const Tensor* part : inputs_) {
+        for (size_t tap = 0; tap < row_taps_; ++tap, to += part->channels) {
+          std::memcpy(to, from + tap * pixel, part->channels);
+        }
+        from += part->channels;
+      }
+    }
   }
   gemm_pack(kernel_, input, packed);
   return Status();
