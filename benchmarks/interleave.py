@@ -2,14 +2,15 @@
 
 Machines drift: a ratio between two numbers of different runs says little. Here every candidate is
 timed in each of many short rounds, in alternating order, and the figures are medians over rounds;
-ratios are taken round by round.
+ratios are taken round by round. Slow candidates may sit out rounds.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 __all__ = ["Timing", "interleave"]
@@ -17,16 +18,26 @@ __all__ = ["Timing", "interleave"]
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds for one call, over the rounds."""
+    """Seconds for one call, over the rounds; None in ``rounds`` where it sat out."""
 
     median: float
     minimum: float
     maximum: float
-    rounds: tuple[float, ...]
+    rounds: tuple[float | None, ...]
+
+    @classmethod
+    def of(cls, rounds: Sequence[float | None]) -> Timing:
+        """From the time of each round."""
+        taken = [seconds for seconds in rounds if seconds is not None]
+        return cls(statistics.median(taken), min(taken), max(taken), tuple(rounds))
 
     def ratio_to(self, other: Timing) -> float:
-        """Median over rounds of other / self: how many times faster this one is."""
-        return statistics.median(b / a for a, b in zip(self.rounds, other.rounds, strict=True))
+        """Median of other / self over the rounds that both took: how many times faster this is."""
+        return statistics.median(
+            b / a
+            for a, b in zip(self.rounds, other.rounds, strict=True)
+            if a is not None and b is not None
+        )
 
 
 def interleave(
@@ -34,6 +45,7 @@ def interleave(
     *,
     rounds: int = 15,
     seconds_per_round: float = 0.02,
+    seconds_in_all: float = math.inf,
 ) -> dict[str, Timing]:
     """Times callables in turn.
 
@@ -41,27 +53,41 @@ def interleave(
         candidates: Name to a callable without arguments.
         rounds: Rounds; the order of the candidates is reversed in every second one.
         seconds_per_round: Each candidate is repeated for about this long in a round.
+        seconds_in_all: A candidate that takes longer sits out rounds, all but the first and the
+            last where it must.
 
     Returns:
         A :class:`Timing` for each name.
     """
     repeats: dict[str, int] = {}
+    turns: dict[str, set[int]] = {}
     for name, call in candidates.items():
         call()
         start = time.perf_counter()
         call()
         once = max(time.perf_counter() - start, 1e-7)
         repeats[name] = max(1, min(10_000, round(seconds_per_round / once)))
-    samples: dict[str, list[float]] = {name: [] for name in candidates}
+        # A turn begins with one call that is not timed.
+        most = seconds_in_all / ((repeats[name] + 1) * once)
+        turns[name] = _spread(rounds, max(2, int(min(rounds, most))))
+    samples: dict[str, list[float | None]] = {name: [] for name in candidates}
     names = list(candidates)
     for index in range(rounds):
         for name in names if index % 2 == 0 else reversed(names):
+            if index not in turns[name]:
+                samples[name].append(None)
+                continue
             call, count = candidates[name], repeats[name]
             call()
             start = time.perf_counter()
             for _ in range(count):
                 call()
             samples[name].append((time.perf_counter() - start) / count)
-    return {
-        name: Timing(statistics.median(s), min(s), max(s), tuple(s)) for name, s in samples.items()
-    }
+    return {name: Timing.of(rounds) for name, rounds in samples.items()}
+
+
+def _spread(rounds: int, turns: int) -> set[int]:
+    """Which rounds: the first, the last, and others evenly between them."""
+    if turns >= rounds:
+        return set(range(rounds))
+    return {round(i * (rounds - 1) / (turns - 1)) for i in range(turns)}

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from resnet18 import cpu_name
+from machine import cpu_name
 from rich.progress import track
 from torch import Tensor, nn
 from zoo import settled

@@ -1,180 +1,202 @@
 #!/usr/bin/env python3
 """Whole networks in wbcq and in every other engine that is installed, in interleaved runs.
 
-Writes JSON (a record for each network, batch and number of threads, once it is measured) and
-a Markdown table: median milliseconds, the ratio of the best INT8 peer to ours, and ours over the
-floor, which is useful multiplications / the int8 peak measured in the same run.
+Writes a JSON file, row by row, and a Markdown page made of it. Rows that are in the file already
+are skipped, so that an interrupted run goes on where it was and one for more networks adds them.
+Files that engines load are kept in a cache; after an upgrade of an engine delete its files there.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
+import gc
 import sys
+import time
 import warnings
-from dataclasses import asdict, dataclass
-from datetime import date
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
+import numpy as np
 from interleave import interleave
-from peer_engines import Job, available
-from resnet18 import cpu_name
-from rich.progress import track
-from zoo import settled
+from peer_engines import Engine, Network, available
+from peer_engines.ours import int8_file
+from peers_memory import measured_in_child
+from peers_page import page
+from peers_results import OURS, MemoryRow, Results, Row
+from rich.console import Console
 
-import wbcq
 from wbcq import _core
-from wbcq.report.tables import Column, Table
 
 NETWORKS = (
     "resnet18", "resnet50", "shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "mobilenet_v2",
     "mobilenet_v3_small", "regnet_x_400mf", "mm_mimo3", "yolov3",
 )  # fmt: skip
-OURS = "wbcq int8"
+BATCHES = {"yolov3": (1, 2)}
+
+console = Console(stderr=True, soft_wrap=True)
 
 
 @dataclass(frozen=True)
-class Row:
-    """Milliseconds: medians and minima over the rounds."""
+class Effort:
+    """Rounds, and seconds of a candidate: in a round, and in a row."""
 
-    network: str
-    batch: int
-    threads: int
-    floor: float
-    median: dict[str, float]
-    minimum: dict[str, float]
-    failures: dict[str, str]
-
-    def best_peer(self) -> tuple[str, float] | None:
-        """The fastest INT8 engine that is not ours."""
-        peers = {
-            name: ms
-            for name, ms in self.median.items()
-            if name.endswith("int8") and not name.startswith("wbcq")
-        }
-        return min(peers.items(), key=lambda item: item[1]) if peers else None
+    rounds: int
+    seconds_per_round: float
+    seconds_in_all: float
 
 
-def useful_macs(network: wbcq.QuantizedModel, job: Job) -> int:
+def effort_of(network: str, scale: float) -> Effort:
+    """Large networks take fewer rounds: their calls are long and vary little."""
+    if network in ("resnet50", "mm_mimo3", "yolov3"):
+        return Effort(max(2, round(5 * scale)), 0.05, 2.0 * scale)
+    return Effort(max(2, round(9 * scale)), 0.05, 1.0 * scale)
+
+
+def useful_macs(network: Network) -> int:
     """Multiplications of one picture, products with padding not counted."""
-    session = _core.Session(_core.Model.from_bytes(network.to_bytes()), 1)
-    profile = session.profile([array[:1] for array in job.arrays], 1)
-    return sum(op["macs"] for op in profile)
+    model = _core.Model(int8_file(network))
+    rng = np.random.default_rng(0)
+    pictures = [rng.random((1, *shape[1:]), np.float32) for shape in network.shapes]
+    return sum(op["macs"] for op in _core.Session(model, 1).profile(pictures, 1))
 
 
-def measure(job: Job, engines: list[str], rounds: int, seconds: float) -> Row:
-    """Builds what can be built, and times it in turn."""
+def measure(network: Network, threads: int, engines: dict[str, Engine], effort: Effort) -> Row:
+    """Loads what can be loaded, and times it in turn."""
     calls, failures = {}, {}
-    for name, engine in available().items():
-        if name not in engines:
-            continue
+    for name, engine in engines.items():
         try:
-            calls[name] = engine.build(job)
+            engine.prepare(network)
+            calls[name] = engine.load(network, threads)
             calls[name]()
         except Exception as error:  # A peer may lack an operator; the row says so.
-            if name.startswith("wbcq"):
+            if engine.is_ours:
                 raise
             calls.pop(name, None)
-            failures[name] = f"{type(error).__name__}: {str(error)[:120]}"
-    timings = interleave(calls, rounds=rounds, seconds_per_round=seconds)
-    isa = _core.available_isas()[-1]
-    peak = _core.measure_peak(isa, job.threads) * 1e9
-    macs = job.batch * useful_macs(wbcq.QuantizedModel(job.cache["wbcq"], threads=1), job)
+            failures[name] = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+    peak = _core.measure_peak(_core.available_isas()[-1], threads) * 1e9
+    timings = interleave(
+        calls,
+        rounds=effort.rounds,
+        seconds_per_round=effort.seconds_per_round,
+        seconds_in_all=effort.seconds_in_all,
+    )
+    ours = timings[OURS]
     return Row(
-        job.name,
-        job.batch,
-        job.threads,
-        macs / peak * 1e3,
+        network.name,
+        network.batch,
+        threads,
+        network.batch * useful_macs(network) / peak * 1e3,
         {name: timing.median * 1e3 for name, timing in timings.items()},
         {name: timing.minimum * 1e3 for name, timing in timings.items()},
+        {name: ours.ratio_to(timing) for name, timing in timings.items()},
         failures,
     )
 
 
-def table(rows: list[Row]) -> str:
-    """Markdown."""
-    names = list(dict.fromkeys(name for row in rows for name in row.median))
-    columns = [Column("network"), Column("batch"), Column("threads"), Column("floor", ".2f")]
-    columns += [Column(name, ".2f") for name in names]
-    columns += [
-        Column("best peer"),
-        Column("its time / ours", ".2f"),
-        Column("ours / floor", ".2f"),
-    ]
-    result = Table(columns)
-    for row in rows:
-        best, ours = row.best_peer(), row.median[OURS]
-        result.add(
-            row.network,
-            row.batch,
-            row.threads,
-            row.floor,
-            *(row.median.get(name) for name in names),
-            best[0] if best else None,
-            best[1] / ours if best else None,
-            ours / row.floor,
-        )
-    return result.to_markdown()
+def networks(arguments: argparse.Namespace) -> Iterator[Network]:
+    for name in arguments.networks:
+        for batch in arguments.batches or BATCHES.get(name, (1, 8)):
+            yield Network(name, batch, arguments.cache)
 
 
-def versions() -> str:
-    found = []
-    for package in ("torch", "onnxruntime", "openvino", "nncf"):
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            continue
-    return ", ".join([f"Python {platform.python_version()}", *found])
+def prepare_all(arguments: argparse.Namespace, engines: dict[str, Engine]) -> None:
+    """Writes all files; what fails is told again, and noted, when it is measured."""
+    for network in networks(arguments):
+        for name, engine in engines.items():
+            start = time.perf_counter()
+            try:
+                engine.prepare(network)
+            except Exception as error:
+                if engine.is_ours:
+                    raise
+                console.print(f"{network.name} {network.batch}, {name}: {error}", markup=False)
+            took = time.perf_counter() - start
+            if took > 0.5:
+                console.print(f"{network.name}, batch {network.batch}: {name} took {took:.1f} s")
 
 
-def page(rows: list[Row]) -> str:
-    failures = sorted({(row.network, n, why) for row in rows for n, why in row.failures.items()})
-    notes = "".join(f"- {network}, {name}: {why}\n" for network, name, why in failures)
-    return (
-        "# wbcq and its peers\n\n"
-        f"`python benchmarks/peers.py`, {date.today()}, {cpu_name()}, {versions()}.\n"
-        "Milliseconds, medians of interleaved rounds; compare within a row. Random weights. The\n"
-        "floor is useful multiplications / the int8 peak measured in the same run.\n\n"
-        + table(rows)
-        + (f"\nNot measured:\n\n{notes}" if notes else "")
-    )
+def measure_times(
+    arguments: argparse.Namespace, engines: dict[str, Engine], results: Results
+) -> bool:
+    """Measures what is missing; False if the time was up before all was done."""
+    end = time.monotonic() + 60 * arguments.minutes
+    for network in networks(arguments):
+        for threads in arguments.threads:
+            done = results.find(network.name, network.batch, threads)
+            if done is not None and not arguments.again and set(engines) <= done.engines:
+                continue
+            if time.monotonic() > end:
+                return False
+            start = time.perf_counter()
+            effort = effort_of(network.name, arguments.effort)
+            row = measure(network, threads, engines, effort)
+            results.put(row)
+            best = row.best_int8_peer
+            compared = f", {best} {row.ratio[best]:.2f}x" if best else ""
+            console.print(
+                f"{network.name}, batch {network.batch}, {threads} threads: "
+                f"{row.median[OURS]:.2f} ms, {row.median[OURS] / row.floor:.2f} of the floor"
+                f"{compared} ({time.perf_counter() - start:.0f} s)"
+            )
+            gc.collect()
+    return True
+
+
+def measure_memory(
+    arguments: argparse.Namespace, engines: dict[str, Engine], results: Results
+) -> bool:
+    """As measure_times()."""
+    end = time.monotonic() + 60 * arguments.minutes
+    for network in networks(arguments):
+        for name, engine in engines.items():
+            if results.find_memory(network.name, network.batch, name) and not arguments.again:
+                continue
+            if time.monotonic() > end:
+                return False
+            try:
+                engine.prepare(network)
+            except Exception as error:
+                failure = " ".join(str(error).split())[:120]
+                results.put_memory(MemoryRow(network.name, network.batch, name, failure=failure))
+                continue
+            results.put_memory(measured_in_child(engine, network))
+    return True
 
 
 def main() -> int:
+    engines = available()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
     parser.add_argument("--batches", type=int, nargs="+", help="default: 1 8; yolov3: 1 2")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--engines", nargs="+", default=list(available()), metavar="NAME")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=0.1, help="a candidate's turn")
-    parser.add_argument("--out", type=Path, default=Path("peers"), help=".json and .md are added")
+    parser.add_argument("--engines", nargs="+", default=list(engines), choices=list(engines))
+    parser.add_argument("--effort", type=float, default=1.0, help="times the usual rounds")
+    parser.add_argument("--again", action="store_true", help="measure rows that exist, too")
+    parser.add_argument("--prepare", action="store_true", help="only write the engines' files")
+    parser.add_argument("--memory", action="store_true", help="measure memory rather than time")
+    parser.add_argument("--page", action="store_true", help="only write the page of the JSON")
+    parser.add_argument("--minutes", type=float, default=1e9, help="start no row after that long")
+    parser.add_argument("--cache", type=Path, default=Path("build/peers"), help="engines' files")
+    parser.add_argument("--out", type=Path, default=Path("docs/results/peers.json"))
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
-    rows: list[Row] = []
-    jobs = [
-        (name, batch)
-        for name in arguments.networks
-        for batch in arguments.batches or ((1, 2) if name == "yolov3" else (1, 8))
-    ]
-    cache: dict[str, dict[str, object]] = {}
-    for name, batch in track(jobs, disable=not sys.stderr.isatty()):
-        torch.manual_seed(0)
-        size = 512 if name == "yolov3" else 224
-        streams = 4 if name == "mm_mimo3" else 1
-        inputs = tuple(torch.rand(batch, 3, size, size) for _ in range(streams))
-        model = settled(wbcq.models.create(name, num_classes=5), [x[:8] for x in inputs])
-        for threads in arguments.threads:
-            job = Job(name, model, inputs, threads, cache.setdefault(name, {}))
-            rows.append(measure(job, arguments.engines, arguments.rounds, arguments.seconds))
-            arguments.out.with_suffix(".json").write_text(json.dumps([asdict(r) for r in rows]))
-            arguments.out.with_suffix(".md").write_text(page(rows))
-    print(page(rows))
-    return 0
+    chosen = {n: e for n, e in engines.items() if n in arguments.engines or n == OURS}
+    results = Results.read(arguments.out)
+    done = True
+    if arguments.prepare:
+        prepare_all(arguments, chosen)
+    elif not arguments.page:
+        for engine in chosen.values():
+            results.versions |= engine.versions()
+        measured = measure_memory if arguments.memory else measure_times
+        done = measured(arguments, chosen, results)
+    if results.rows:
+        arguments.out.with_suffix(".md").write_text(page(results))
+    if not done:
+        console.print("time is up; run again to go on")
+    return 0 if done else 3
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

@@ -12,24 +12,15 @@ import platform
 import sys
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
 from conv_engines import ours, pytorch
 from interleave import Timing, interleave
+from machine import cpu_name
 from resnet18_shapes import RESNET18
 
 from wbcq import _core
-
-
-def cpu_name() -> str:
-    """The processor's own name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":")[1].strip() for line in lines if "model name" in line), "unknown")
 
 
 def spread(timing: Timing) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import torch
 from interleave import Timing, interleave
-from resnet18 import cpu_name
+from machine import cpu_name
 from torch import Tensor, nn
 
 import wbcq
