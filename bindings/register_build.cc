@@ -2,9 +2,11 @@
 #include <pybind11/stl.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cpu/isa.h"
+#include "engine/bandwidth.h"
 #include "engine/peak.h"
 #include "errors.h"
 #include "register.h"
@@ -34,6 +36,19 @@ double peak(const std::string& isa, py::ssize_t threads) {
     return measure_peak(selected.value(), count);
   }();
   return value_or_throw(std::move(result)).gmacs;
+}
+
+std::vector<std::pair<size_t, double>> bandwidths(py::ssize_t threads) {
+  const size_t count = threads < 0 ? 0 : static_cast<size_t>(threads);
+  Result<std::vector<Bandwidth>> result = [&] {
+    const py::gil_scoped_release release;
+    return measure_bandwidths(count);
+  }();
+  std::vector<std::pair<size_t, double>> pairs;
+  for (const Bandwidth& bandwidth : value_or_throw(std::move(result))) {
+    pairs.emplace_back(bandwidth.bytes, bandwidth.gigabytes);
+  }
+  return pairs;
 }
 
 py::dict build_info() {
@@ -66,6 +81,7 @@ void register_build(py::module_& module) {
   module.def("available_isas", &available_isas);
   module.def("default_threads", &default_threads);
   module.def("measure_peak", &peak, py::arg("isa") = "", py::arg("threads") = 1);
+  module.def("measure_bandwidths", &bandwidths, py::arg("threads") = 1);
   module.def("build_info", &build_info);
 }
 

@@ -64,4 +64,7 @@ def default_threads() -> int: ...
 def measure_peak(isa: str = "", threads: int = 1) -> float:
     """This core's int8 peak in GMAC/s, measured now with the ISA's multiply instructions."""
 
+def measure_bandwidths(threads: int = 1) -> list[tuple[int, float]]:
+    """(bytes, GB/s) of a thread that copies within so many bytes while ``threads`` do the same."""
+
 def build_info() -> dict[str, Any]: ...

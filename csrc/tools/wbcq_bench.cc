@@ -1,15 +1,16 @@
 // wbcq-bench FILE: how fast a model runs here, and where the time goes.
 #include <algorithm>
 #include <chrono>
-#include <cinttypes>
 #include <cstdio>
 #include <string>
 #include <vector>
 
 #include "cpu/isa.h"
+#include "engine/bandwidth.h"
 #include "engine/peak.h"
 #include "engine/session.h"
 #include "tools/arguments.h"
+#include "tools/profile_table.h"
 
 namespace wbcq::tools {
 namespace {
@@ -26,7 +27,7 @@ constexpr const char kUsage[] =
     "  --isa NAME     scalar, avx2, avx512vnni, neon, neondot, neoni8mm; default: the best\n"
     "  --memory WHAT  speed or small; default: speed\n"
     "  --seconds S    how long to measure; default 2\n"
-    "  --profile      also the time of every operator, beside the measured peak\n"
+    "  --profile      also the time of every operator, beside the measured limits\n"
     "  --peak         measure the int8 peak alone\n"
     "  --help         print this text\n";
 
@@ -91,40 +92,21 @@ Status time_runs(Session& session, size_t batch, double seconds) {
   return Status();
 }
 
-void print_row(const char* name, const char* kernel, double seconds, uint64_t macs, double bytes,
-               double total, double peak) {
-  const double gmacs = static_cast<double>(macs) / seconds / 1e9;
-  std::printf("%-36s %-36s %10.1f %6.1f", name, kernel, seconds * 1e6, 100 * seconds / total);
-  if (macs > 0) {
-    std::printf(" %9.1f %6.1f", gmacs, 100 * gmacs / peak);
-  } else {
-    std::printf(" %9s %6s", "", "");
-  }
-  std::printf(" %8.1f\n", bytes / seconds / 1e9);
-}
-
 Status print_profile(Session& session, size_t batch) {
   const Result<Peak> peak = measure_peak(session.model().isa(), session.threads());
   if (!peak.ok()) return peak.status();
+  const auto bandwidths = measure_bandwidths(session.threads());
+  if (!bandwidths.ok()) return bandwidths.status();
   const Arrays arrays(session.model(), batch);
   const auto profile = session.profile(batch, arrays.inputs, kProfileRepeats);
   if (!profile.ok()) return profile.status();
-  double total = 0;
-  double bytes = 0;
-  uint64_t macs = 0;
-  for (const OpProfile& op : profile.value()) {
-    total += op.seconds;
-    macs += op.macs;
-    bytes += static_cast<double>(op.bytes);
+  std::vector<ProfiledOp> ops;
+  for (size_t i = 0; i < profile.value().size(); ++i) {
+    const Tensor& input = session.model().tensors()[session.model().steps()[i].inputs[0]];
+    ops.push_back({profile.value()[i], input.dtype == format::DType::kU8});
   }
-  std::printf("\n%-36s %-36s %10s %6s %9s %6s %8s\n", "operator", "kernel", "us", "%", "GMAC/s",
-              "% peak", "GB/s");
-  for (const OpProfile& op : profile.value()) {
-    print_row(op.name.c_str(), op.kernel.c_str(), op.seconds, op.macs,
-              static_cast<double>(op.bytes), total, peak.value().gmacs);
-  }
-  print_row("all", "", total, macs, bytes, total, peak.value().gmacs);
-  std::printf("peak: %.1f GMAC/s (%s)\n", peak.value().gmacs, peak.value().kernel);
+  const MachineLimits limits = {peak.value(), bandwidths.value(), session.threads()};
+  std::printf("\n%s", profile_table(ops, limits).c_str());
   return Status();
 }
 

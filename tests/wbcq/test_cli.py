@@ -271,7 +271,11 @@ class TestModelFiles:
         shown = capsys.readouterr().out
         assert "batch 2, 1 thread, " in shown
         assert "GMAC/s" in shown
-        assert run([*arguments, "--no-profile"]) == 0
+        assert "time / floor" in shown
+        assert "packed weights" in shown
+        assert run([*arguments, "--memory", "tiny"]) == 1
+        assert 'must be "speed" or "small"' in capsys.readouterr().err
+        assert run([*arguments, "--memory", "small", "--no-profile"]) == 0
         assert "GMAC/s" not in capsys.readouterr().out
 
     def test_bench_of_an_unknown_isa(

@@ -17,6 +17,7 @@ from wbcq.errors import WbcqError
 
 if TYPE_CHECKING:
     from wbcq.engine.model import QuantizedModel
+    from wbcq.engine.profile import Profile
 
 __all__ = ["bench", "info", "run"]
 
@@ -124,8 +125,13 @@ def bench(
     batch: Annotated[int, typer.Option(min=1, max=4096, help="Pictures per call.")] = 1,
     threads: Threads = None,
     isa: Isa = None,
+    memory: Annotated[
+        str, typer.Option(help="speed, or small: less memory at some cost in speed.")
+    ] = "speed",
     repeats: Annotated[int, typer.Option(min=3, help="Calls to take the median of.")] = 50,
-    profile: Annotated[bool, typer.Option(help="Show the time of each layer.")] = True,
+    profile: Annotated[
+        bool, typer.Option(help="Show each layer's time, beside what the machine could do.")
+    ] = True,
 ) -> None:
     """Measure a model's speed, as a whole and layer by layer.
 
@@ -133,10 +139,11 @@ def bench(
 
     - `wbcq bench cells.wbcq`
     - `wbcq bench cells.wbcq --batch 8 --threads 1 --no-profile`
+    - `wbcq bench cells.wbcq --memory small`
     """
     import wbcq
 
-    model = wbcq.load(file, threads=threads, isa=isa)
+    model = wbcq.load(file, threads=threads, isa=isa, memory=memory)
     rng = np.random.default_rng(0)
     arrays = [rng.random((batch, *shape[1:]), dtype=np.float32) for shape in model.input_shapes]
     for _ in range(3):
@@ -153,9 +160,24 @@ def bench(
         f"{1e3 * median:.3f} ms, fastest {1e3 * min(times):.3f} ms of {repeats} calls, "
         f"{batch / median:,.0f} pictures/s"
     )
+    use = model.memory_use(batch)
+    megabytes = ", ".join(f"{key.replace('_', ' ')} {size / 1e6:.2f}" for key, size in use.items())
+    print(f"memory, MB: {megabytes}")
     if profile:
-        print()
-        print(model.profile(*arrays, repeats=min(repeats, 50)))
+        _print_profile(model.profile(*arrays, repeats=min(repeats, 50)))
+
+
+def _print_profile(profile: Profile) -> None:
+    """A table for eyes in a terminal; Markdown, which other programs can read, elsewhere."""
+    from rich.console import Console
+
+    console = Console()
+    print()
+    if console.is_terminal:
+        console.print(profile.table().to_rich())
+        print(profile.notes())
+    else:
+        print(profile)
 
 
 def _read_input(path: Path, model: QuantizedModel) -> Array:

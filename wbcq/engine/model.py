@@ -16,6 +16,7 @@ import numpy.typing as npt
 from wbcq import _core
 from wbcq.engine.exact import ExactExecutor
 from wbcq.engine.islands import FloatOperator, islands_from_metadata
+from wbcq.engine.limits import measure_limits
 from wbcq.engine.profile import Profile
 from wbcq.engine.program import Program
 from wbcq.engine.program_file import read_program, write_model_bytes
@@ -105,7 +106,7 @@ class QuantizedModel:
         return self._like(inputs, ExactExecutor(self.program).run(*self._read(inputs)))
 
     def profile(self, *inputs: Any, repeats: int = 20) -> Profile:
-        """Measures each operator.
+        """Measures each operator, and what the machine can do at most.
 
         Args:
             *inputs: As for a call.
@@ -123,11 +124,17 @@ class QuantizedModel:
         if not arrays[0].shape[0]:
             raise ValueError("cannot profile a batch without pictures")
         with self._session() as session:
-            records = session.profile(arrays, repeats)
             threads = session.threads
-        batch = arrays[0].shape[0]
+            limits = measure_limits(self.isa, threads)
+            records = session.profile(arrays, repeats)
         return Profile.from_records(
-            records, self.program, batch=batch, repeats=repeats, threads=threads, isa=self.isa
+            records,
+            self.program,
+            limits=limits,
+            batch=arrays[0].shape[0],
+            repeats=repeats,
+            threads=threads,
+            isa=self.isa,
         )
 
     # What it is.

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from wbcq.engine.limits import MachineLimits
 from wbcq.engine.program import Program
 from wbcq.engine.summary import op_dtype, why_float
 from wbcq.report.tables import Column, Table
@@ -27,6 +28,9 @@ class OperatorProfile:
         bytes: Activations read and written, and weights read.
         dtype: What it computes in: ``"int8"``, ``"float32"``, or both for what converts.
         why_float: Why it computes in float32 although the network is INT8, or empty.
+        share_of_peak: Of the int8 peak, for operators that multiply integers; else None.
+        share_of_bandwidth: Of what the memory that holds this many bytes gives; the larger of the
+            two shares says what limits the operator, and how far from the limit it is.
     """
 
     name: str
@@ -38,6 +42,13 @@ class OperatorProfile:
     bytes: int
     dtype: str = ""
     why_float: str = ""
+    share_of_peak: float | None = None
+    share_of_bandwidth: float = 0.0
+
+    @property
+    def gigabytes_per_second(self) -> float:
+        """Bytes a second, in billions; 0 where nothing was measured."""
+        return self.bytes / self.seconds / 1e9 if self.seconds > 0 else 0.0
 
     @property
     def gmacs_per_second(self) -> float:
@@ -55,6 +66,7 @@ class Profile:
         repeats: Runs measured.
         threads: Threads used.
         isa: Instruction set of the kernels.
+        limits: What the machine can do, measured in the same process.
     """
 
     rows: tuple[OperatorProfile, ...]
@@ -62,10 +74,16 @@ class Profile:
     repeats: int
     threads: int
     isa: str
+    limits: MachineLimits
 
     @classmethod
     def from_records(
-        cls, records: Iterable[Mapping[str, Any]], program: Program, **run: Any
+        cls,
+        records: Iterable[Mapping[str, Any]],
+        program: Program,
+        *,
+        limits: MachineLimits,
+        **run: Any,
     ) -> Profile:
         """From what the engine reports, the program that it ran, and the run's attributes."""
         records = list(records)
@@ -77,15 +95,23 @@ class Profile:
             name = record["name"]
             # What the engine adds reorders the caller's float arrays.
             is_added = record["kind"] in ("from_planar", "to_planar")
+            dtype = "float32" if is_added else dtypes[name]
+            giga = record["seconds"] * 1e9
+            is_int8 = record["macs"] > 0 and dtype.startswith("int8")
+            bandwidth = limits.bandwidth(max(1, record["bytes"]))
             rows.append(
                 OperatorProfile(
                     **record,
                     share=record["seconds"] / total,
-                    dtype="float32" if is_added else dtypes[name],
+                    dtype=dtype,
                     why_float="" if is_added else reasons.get(name, ""),
+                    share_of_peak=_ratio(record["macs"], giga * limits.peak_gmacs)
+                    if is_int8
+                    else None,
+                    share_of_bandwidth=_ratio(record["bytes"], giga * bandwidth),
                 )
             )
-        return cls(tuple(rows), **run)
+        return cls(tuple(rows), limits=limits, **run)
 
     @property
     def seconds(self) -> float:
@@ -102,14 +128,29 @@ class Profile:
         """Sum of the operators' useful multiplications."""
         return sum(row.macs for row in self.rows)
 
+    @property
+    def floor(self) -> float:
+        """Seconds that the int8 multiplications take at the peak."""
+        macs = sum(row.macs for row in self.rows if row.share_of_peak is not None)
+        return macs / (self.limits.peak_gmacs * 1e9)
+
     def to_dict(self) -> dict[str, Any]:
-        """JSON values: the attributes, ``island_share``, and each row's ``gmacs_per_second``."""
-        rows = [{**asdict(row), "gmacs_per_second": row.gmacs_per_second} for row in self.rows]
+        """JSON values: the attributes, ``floor``, ``island_share``, and each row's speeds."""
+        rows = [
+            {
+                **asdict(row),
+                "gmacs_per_second": row.gmacs_per_second,
+                "gigabytes_per_second": row.gigabytes_per_second,
+            }
+            for row in self.rows
+        ]
         run = {"batch": self.batch, "repeats": self.repeats, "threads": self.threads}
         sums = {"seconds": self.seconds, "macs": self.macs, "island_share": self.island_share}
-        return {**run, "isa": self.isa, **sums, "rows": rows}
+        limits = {"floor": self.floor, "limits": asdict(self.limits)}
+        return {**run, "isa": self.isa, **sums, **limits, "rows": rows}
 
-    def __str__(self) -> str:
+    def table(self) -> Table:
+        """A row for each operator, and the total."""
         table = Table(
             [
                 Column("layer"),
@@ -118,20 +159,60 @@ class Profile:
                 Column("kernel"),
                 Column("us", ",.1f"),
                 Column("share", ".1%"),
-                Column("MACs", ",d"),
                 Column("GMAC/s", ",.1f"),
-                Column("bytes", ",d"),
+                Column("of peak", ".1%"),
+                Column("GB/s", ",.1f"),
+                Column("of band", ".1%"),
             ]
         )
         for row in self.rows:
-            speed = row.gmacs_per_second if row.macs else None
-            numbers = (row.seconds * 1e6, row.share, row.macs, speed, row.bytes)
-            table.add(row.name, row.kind, row.dtype, row.kernel, *numbers)
-        total_bytes = sum(row.bytes for row in self.rows)
-        speed = self.macs / self.seconds / 1e9 if self.seconds > 0 else None
-        table.add("total", None, None, None, self.seconds * 1e6, 1.0, self.macs, speed, total_bytes)
+            table.add(
+                row.name,
+                row.kind,
+                row.dtype,
+                row.kernel,
+                row.seconds * 1e6,
+                row.share,
+                row.gmacs_per_second if row.macs else None,
+                row.share_of_peak,
+                row.gigabytes_per_second,
+                row.share_of_bandwidth,
+            )
+        giga = self.seconds * 1e9
+        table.add(
+            "total",
+            None,
+            None,
+            None,
+            self.seconds * 1e6,
+            1.0,
+            _ratio(self.macs, giga),
+            _ratio(self.floor, self.seconds),
+            _ratio(sum(row.bytes for row in self.rows), giga),
+            None,
+        )
+        return table
+
+    def notes(self) -> str:
+        """Lines below the table: how it was measured, the limits, the islands."""
         run = f"batch {self.batch}, {self.threads} threads, {self.isa}, median of {self.repeats}"
-        return "\n".join([table.to_markdown(), run, *self._islands()])
+        bandwidths = ", ".join(
+            f"{speed:.0f} at {size / 1024:,.0f} KB" for size, speed in self.limits.bandwidths
+        )
+        lines = [
+            f"{run}; int8 peak {self.limits.peak_gmacs:,.1f} GMAC/s",
+            f"bandwidth of a thread, GB/s: {bandwidths}",
+        ]
+        if self.floor:
+            over = self.seconds / self.floor
+            lines.append(
+                f"floor (int8 multiplications / peak) {1e3 * self.floor:.3f} ms, time / floor "
+                f"{over:.2f}"
+            )
+        return "\n".join([*lines, *self._islands()])
+
+    def __str__(self) -> str:
+        return f"{self.table().to_markdown()}\n{self.notes()}"
 
     def _islands(self) -> list[str]:
         islands = [row for row in self.rows if row.why_float]
@@ -140,3 +221,8 @@ class Profile:
         lines = [f"  {row.name} ({row.kind}): {row.share:.1%}, {row.why_float}" for row in islands]
         share = f"{self.island_share:.1%} of the time"
         return [f"float32 although the network is INT8: {share}", *lines]
+
+
+def _ratio(value: float, by: float) -> float:
+    """0 where nothing was measured."""
+    return value / by if by > 0 else 0.0

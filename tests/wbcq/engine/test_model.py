@@ -316,7 +316,16 @@ def test_profile(model):
             assert by_name[op.name].gmacs_per_second > 0
         else:
             assert by_name[op.name].macs == 0
+    total = sum(row.macs for row in profile.rows)
+    assert profile.floor == pytest.approx(total / profile.limits.peak_gmacs / 1e9)
+    for row in profile.rows:
+        assert row.share_of_bandwidth > 0
+        assert (row.share_of_peak is not None) == (row.macs > 0)
+        if row.share_of_peak is not None:
+            peak = profile.limits.peak_gmacs
+            assert row.share_of_peak == pytest.approx(row.gmacs_per_second / peak)
     values = json.loads(json.dumps(profile.to_dict()))
+    assert values["floor"] == profile.floor
     assert values["batch"] == 4
     assert values["repeats"] == 3
     assert values["threads"] == model.threads
@@ -325,6 +334,7 @@ def test_profile(model):
     text = str(profile)
     assert all(row.name in text and row.kernel in text for row in profile.rows)
     assert "100.0%" in text
+    assert f"time / floor {profile.seconds / profile.floor:.2f}" in text
     assert [row.dtype for row in profile.rows] == ["float32>int8", *["int8"] * 3, "int8>float32"]
     assert not any(row.why_float for row in profile.rows)
     assert values["island_share"] == 0
