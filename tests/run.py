@@ -78,10 +78,11 @@ def corpus() -> Path:
 
 
 def replay(preset: str, *isa: str, cpu: str | None = None) -> None:
-    """Holds the engine of a build to the exact executor's bits."""
+    """Holds the engine of a build to the exact executor's bits, with Winograd's and without."""
     program = str(ROOT / "build" / preset / "tests" / "csrc" / "wbcq_replay")
     emulator = ("qemu-aarch64", "-L", "/usr/aarch64-linux-gnu", "-cpu", cpu) if cpu else ()
-    run(*emulator, program, str(corpus()), *isa)
+    for use in ("", "always"):
+        run(*emulator, program, str(corpus()), *isa, env={"WBCQ_WINOGRAD": use})
 
 
 def cpp() -> None:

@@ -6,6 +6,7 @@
 
 #include "engine/layout.h"
 #include "kernels/kernel_table.h"
+#include "ops/conv2d.h"
 
 namespace wbcq {
 namespace {
@@ -136,6 +137,8 @@ void Model::read_io(const format::ModelFile& file) {
 }
 
 Status Model::read_ops(const format::ModelFile& file, const KernelTable& kernels) {
+  const Result<WinogradUse> winograd = winograd_use_of_environment();
+  if (!winograd.ok()) return winograd.status();
   for (const format::OpRecord& record : file.ops()) {
     Step step;
     OpSource source = {};
@@ -144,6 +147,7 @@ Status Model::read_ops(const format::ModelFile& file, const KernelTable& kernels
     source.attrs = record.attrs;
     source.kernels = &kernels;
     source.memory = memory_;
+    source.winograd = winograd.value();
     for (const uint32_t tensor : file.op_inputs(record)) {
       source.inputs.push_back(&tensors_[tensor]);
       step.inputs.push_back(tensor);

@@ -9,6 +9,8 @@ namespace wbcq {
 
 #define WBCQ_GEMM_KERNEL(isa, object) extern const GemmKernel object;
 #include "kernels/gemm/kernels.inc"
+#define WBCQ_WINOGRAD_KERNEL(isa, object) extern const WinogradKernel object;
+#include "kernels/winograd/kernels.inc"
 #define WBCQ_POOL_KERNELS(isa, object) extern const PoolKernels object;
 #include "kernels/pool/kernels.inc"
 #define WBCQ_ELEMENTWISE_KERNELS(isa, object) extern const ElementwiseKernels object;
@@ -73,6 +75,8 @@ Tables build_tables() {
   std::array<KernelTable, kIsaCount> own = {};
 #define WBCQ_GEMM_KERNEL(isa, object) own[index_of(Isa::k##isa)].gemm = &object;
 #include "kernels/gemm/kernels.inc"
+#define WBCQ_WINOGRAD_KERNEL(isa, object) own[index_of(Isa::k##isa)].winograd = &object;
+#include "kernels/winograd/kernels.inc"
 #define WBCQ_POOL_KERNELS(isa, object) own[index_of(Isa::k##isa)].pool = &object;
 #include "kernels/pool/kernels.inc"
 #define WBCQ_ELEMENTWISE_KERNELS(isa, object) own[index_of(Isa::k##isa)].elementwise = &object;
@@ -100,6 +104,7 @@ Tables build_tables() {
     const KernelTable& table = own[index_of(isa)];
     best.isa = isa;
     if (table.gemm != nullptr) best.gemm = table.gemm;
+    if (table.winograd != nullptr) best.winograd = table.winograd;
     if (table.pool != nullptr) best.pool = table.pool;
     if (table.elementwise != nullptr) best.elementwise = table.elementwise;
     if (table.convert != nullptr) best.convert = table.convert;

@@ -16,6 +16,7 @@
 #include "kernels/pool/pool.h"
 #include "kernels/pool_f32/pool_f32.h"
 #include "kernels/resize/resize.h"
+#include "kernels/winograd/winograd.h"
 
 namespace wbcq {
 
@@ -23,6 +24,7 @@ namespace wbcq {
 struct KernelTable {
   Isa isa;
   const GemmKernel* gemm;
+  const WinogradKernel* winograd;
   const PoolKernels* pool;
   const ElementwiseKernels* elementwise;
   const ConvertKernels* convert;

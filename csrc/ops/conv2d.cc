@@ -1,5 +1,8 @@
 #include "ops/conv2d.h"
 
+#include <cstdlib>
+
+#include "format/message.h"
 #include "ops/conv2d_f32.h"
 
 namespace wbcq {
@@ -38,6 +41,22 @@ OpCost conv2d_cost(const Conv2dSpec& spec) {
   return cost;
 }
 
+bool use_winograd(const Conv2dSpec& spec, WinogradUse use, MemoryChoice memory) {
+  if (use == WinogradUse::kNever || memory == MemoryChoice::kSmall) return false;
+  if (!can_use_winograd(spec)) return false;
+  return use == WinogradUse::kAlways || is_winograd_faster(spec);
+}
+
+Result<WinogradUse> winograd_use_of_environment() {
+  const char* value = std::getenv("WBCQ_WINOGRAD");
+  if (value == nullptr || *value == '\0') return WinogradUse::kMeasured;
+  if (std::string_view(value) == "never") return WinogradUse::kNever;
+  if (std::string_view(value) == "always") return WinogradUse::kAlways;
+  return Status(StatusCode::kInvalidArgument,
+                format::cat("environment variable WBCQ_WINOGRAD is \"", value,
+                            "\"; use always or never, or leave it empty for the fastest"));
+}
+
 Result<std::unique_ptr<Op>> make_conv2d(const OpSource& source) {
   if (source.inputs[0]->dtype == format::DType::kF32) return make_conv2d_f32(source);
   const std::span<const int32_t> attrs = source.attrs;
@@ -73,7 +92,9 @@ Result<std::unique_ptr<Op>> make_conv2d(const OpSource& source) {
     spec.residual_multiplier = spec.residual->scale / rounding.scale();
   }
   spec.kernels = source.kernels;
-  return is_depthwise(spec) ? make_conv2d_depthwise(spec) : make_conv2d_gemm(spec);
+  if (is_depthwise(spec)) return make_conv2d_depthwise(spec);
+  if (use_winograd(spec, source.winograd, source.memory)) return make_conv2d_winograd(spec);
+  return make_conv2d_gemm(spec);
 }
 
 }  // namespace wbcq

@@ -43,6 +43,11 @@ struct Conv2dSpec {
   size_t out_channels_per_group() const { return output->channels / groups; }
 };
 
+// The choice between make_conv2d_winograd() and make_conv2d_gemm(). Small memory is never Winograd.
+bool use_winograd(const Conv2dSpec& spec, WinogradUse use, MemoryChoice memory);
+// What the environment variable WBCQ_WINOGRAD asks for: "always" or "never".
+Result<WinogradUse> winograd_use_of_environment();
+
 // Without the packed weights, which depend on the implementation.
 OpCost conv2d_cost(const Conv2dSpec& spec);
 
@@ -52,6 +57,12 @@ Result<std::unique_ptr<Op>> make_conv2d_depthwise(const Conv2dSpec& spec);
 
 // Indirect GEMM: any geometry, any number of groups.
 Result<std::unique_ptr<Op>> make_conv2d_gemm(const Conv2dSpec& spec);
+
+// 3x3 with stride 1 and one u8 input and output, if its filters pass winograd_is_exact().
+bool can_use_winograd(const Conv2dSpec& spec);
+// Which of the two is faster for a shape, by measurements: docs/design/winograd.md.
+bool is_winograd_faster(const Conv2dSpec& spec);
+Result<std::unique_ptr<Op>> make_conv2d_winograd(const Conv2dSpec& spec);
 
 }  // namespace wbcq
 

@@ -102,6 +102,10 @@ struct ConstBlob {
   }
 };
 
+// Whether 3x3 convolutions take the Winograd kernels: where measurements say so, or, for tests and
+// for those who cannot spare the memory, never or wherever they are exact. The bits are the same.
+enum class WinogradUse { kMeasured, kNever, kAlways };
+
 // An operator of a validated model file (format/reader.h). Tensors and kernels outlive the Op;
 // blobs need not.
 struct OpSource {
@@ -114,6 +118,7 @@ struct OpSource {
   std::vector<ConstBlob> blobs;
   const KernelTable* kernels;
   MemoryChoice memory = MemoryChoice::kSpeed;
+  WinogradUse winograd = WinogradUse::kMeasured;
 };
 
 Result<std::unique_ptr<Op>> make_op(const OpSource& source);

@@ -10,6 +10,8 @@ namespace wbcq {
 
 #define WBCQ_GEMM_KERNEL(isa, object) extern const GemmKernel object;
 #include "kernels/gemm/kernels.inc"
+#define WBCQ_WINOGRAD_KERNEL(isa, object) extern const WinogradKernel object;
+#include "kernels/winograd/kernels.inc"
 
 namespace {
 
@@ -23,6 +25,7 @@ TEST(KernelTableTest, EverySupportedIsaHasACompleteTable) {
     ASSERT_NE(table, nullptr);
     EXPECT_EQ(table->isa, isa);
     EXPECT_NE(table->gemm, nullptr);
+    EXPECT_NE(table->winograd, nullptr);
     EXPECT_NE(table->pool, nullptr);
     EXPECT_NE(table->elementwise, nullptr);
     EXPECT_NE(table->convert, nullptr);
@@ -47,6 +50,8 @@ TEST(KernelTableTest, OtherArchitecturesHaveNone) {
 TEST(KernelTableTest, HoldsTheKernelsOfTheRegistry) {
 #define WBCQ_GEMM_KERNEL(isa, object) EXPECT_EQ(kernel_table(Isa::k##isa)->gemm, &object);
 #include "kernels/gemm/kernels.inc"
+#define WBCQ_WINOGRAD_KERNEL(isa, object) EXPECT_EQ(kernel_table(Isa::k##isa)->winograd, &object);
+#include "kernels/winograd/kernels.inc"
 }
 
 // Kernel names end with their source file's name, so a profile says what ran.

@@ -35,7 +35,8 @@ KINDS: dict[str, tuple[Callable[[], st.SearchStrategy[Program]], float]] = {
     **{
         kind: (lambda kind=kind: single_op_programs(kind), share)
         for kind, share in (
-            ("conv2d", 0.28),
+            ("conv2d", 0.22),
+            ("winograd", 0.06),
             ("depthwise", 0.08),
             ("residual", 0.12),
             ("linear", 0.12),

@@ -109,6 +109,20 @@ def conv_axes(draw: Draw, size: int, keep_size: bool) -> tuple[int, int, int, in
 
 
 @st.composite
+def winograd_windows(draw: Draw, x: Tensor) -> Window:
+    """3x3 with stride 1, mostly with a padding of 1: what the Winograd kernels compute."""
+    pads = []
+    for size in (x.height, x.width):
+        least = max(0, 3 - size)
+        before = draw(st.sampled_from([1, 1, 0, 2, 3]))
+        after = draw(st.sampled_from([1, 1, 0, 2, 3]))
+        pads.append((before, max(after, least - before)))
+    (top, bottom), (left, right) = pads
+    out = (x.height + top + bottom - 2, x.width + left + right - 2)
+    return Window((3, 3), (1, 1), (top, left, bottom, right), (1, 1), out)
+
+
+@st.composite
 def pool_axes(draw: Draw, size: int, dilated: bool) -> tuple[int, int, int, int, int]:
     """The same of a pool: every window keeps a tap inside the picture."""
     dilation = draw(st.integers(1, min(size, 3))) if dilated else 1
@@ -252,25 +266,27 @@ class Builder:
         depthwise: bool = False,
         keep_size: bool = False,
         channels: int = 0,
+        window: Window | None = None,
     ) -> Tensor:
         """A convolution whose output has ``residual``'s shape, if there is one.
 
         With ``others``, of the picture size of ``x``, it is dense or depthwise. ``channels`` is the
-        number of output channels, if it is not 0.
+        number of output channels, if it is not 0. A given ``window`` goes with one group.
         """
         draw = self.draw
+        given = window is not None
         xs = (x, *others)
         inputs = sum(tensor.channels for tensor in xs)
         if linear:
             window = Window((1, 1), (1, 1), (0, 0, 0, 0), (1, 1), (x.height, x.width))
-        else:
+        elif window is None:
             window = draw(conv_windows(x, keep_size=keep_size or residual is not None))
         channels = residual.channels if residual else channels
         is_fixed = channels > 0
         channels = channels or draw(CHANNELS)
         if depthwise:
             groups = inputs
-        elif others:
+        elif others or given:
             groups = 1
         else:
             groups = draw(st.sampled_from(_group_choices(inputs, channels, is_fixed)))
@@ -415,6 +431,7 @@ SINGLE_OPS = (
     "head",
     "linear",
     "residual",
+    "winograd",
     "max_pool2d",
     "avg_pool2d",
     "add",
@@ -436,6 +453,12 @@ def single_op_programs(draw: Draw, kind: str) -> Program:
     elif kind == "residual":
         residual = x if draw(st.booleans()) else _second_input(build, x, draw(CHANNELS))
         y = build.conv2d(x, residual=residual)
+    elif kind == "winograd":
+        window = draw(winograd_windows(x))
+        residual = None
+        if window.out == (x.height, x.width) and draw(st.booleans()):
+            residual = _second_input(build, x, draw(CHANNELS))
+        y = build.conv2d(x, residual=residual, window=window)
     elif kind == "max_pool2d":
         y = build.max_pool2d(x)
     elif kind == "avg_pool2d":

@@ -3,6 +3,9 @@
 In the ``ci`` profile 2,500 programs are drawn.
 """
 
+import os
+from unittest import mock
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -81,6 +84,14 @@ def test_linear(data):
 @given(st.data())
 def test_conv2d_with_residual(data):
     draw_and_check(data, single_op_programs("residual"))
+
+
+@cases(3)
+@given(st.data())
+def test_winograd(data):
+    """Small maps too, which would be convolved directly."""
+    with mock.patch.dict(os.environ, WBCQ_WINOGRAD="always"):
+        draw_and_check(data, single_op_programs("winograd"))
 
 
 @cases(2)

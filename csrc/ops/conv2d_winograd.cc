@@ -1,0 +1,311 @@
+// 3x3 convolution by exact Winograd (kernels/winograd/winograd.h): 4x4 outputs of all pictures of a
+// batch are its tiles.
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "base/aligned_buffer.h"
+#include "format/message.h"
+#include "kernels/winograd/pack.h"
+#include "ops/conv2d.h"
+#include "ops/indirection.h"
+#include "ops/winograd_schedule.h"
+
+namespace wbcq {
+namespace {
+
+// The 6x6 inputs of a tile are what a window of six with a stride of four reads.
+WindowAxis tile_axis(const WindowAxis& axis) {
+  const auto tiles = static_cast<int64_t>(ceil_div(static_cast<size_t>(axis.out), kWinogradOutput));
+  return {axis.in, tiles, kWinogradInput, kWinogradOutput, axis.pad, 1};
+}
+
+WinogradPackInput pack_input(const Conv2dSpec& spec) {
+  WinogradPackInput input = {};
+  input.out_channels = spec.output->channels;
+  input.in_channels = spec.in_channels();
+  input.zero_point = spec.inputs[0]->zero_point;
+  input.weights = spec.weights.data();
+  input.bias = spec.bias.data();
+  input.multipliers = spec.multipliers.data();
+  return input;
+}
+
+class ConvWinogradOp final : public Op {
+ public:
+  explicit ConvWinogradOp(const Conv2dSpec& spec)
+      : Op(spec.name, "conv2d", spec.kernels->winograd->name),
+        kernel_(*spec.kernels->winograd),
+        input_(*spec.inputs[0]),
+        output_(*spec.output),
+        residual_(spec.residual),
+        residual_multiplier_(spec.residual_multiplier),
+        rounding_(*spec.rounding),
+        tiles_y_(static_cast<size_t>(tile_axis(spec.y).out)),
+        tiles_x_(static_cast<size_t>(tile_axis(spec.x).out)),
+        indirection_(tile_axis(spec.y), tile_axis(spec.x), spec.inputs[0]->layout),
+        v_channels_(round_up(input_.channels, kernel_.channel_run)),
+        panels_(ceil_div(output_.channels, kernel_.nr)),
+        panel_bytes_(winograd_panel_bytes(kernel_, input_.channels)) {
+    cost_ = conv2d_cost(spec);
+  }
+
+  Status pack(const Conv2dSpec& spec);
+
+  size_t packed_bytes() const override { return packed_.size() + padding_.size(); }
+  bool may_overwrite(size_t input) const override { return input == 1; }
+  std::unique_ptr<OpPlan> plan(size_t batch, size_t threads) const override;
+
+  // Where the parts of a thread's scratch begin.
+  struct Scratch {
+    size_t m;
+    size_t pixels;
+    size_t places;
+    size_t bytes;
+  };
+  Scratch scratch(size_t block_tiles) const;
+  void run_unit(const WinogradSchedule& schedule, size_t unit, const OpBuffers& buffers,
+                std::byte* scratch) const;
+
+ private:
+  size_t position_stride(size_t block_tiles) const {
+    return round_up(block_tiles * v_channels_, 32);
+  }
+  // Tiles of a block that go through the kernel together, evenly: 49 and mr = 14 give 13 + 12 + 12
+  // + 12.
+  struct Groups {
+    size_t tiles;
+    size_t count;
+    Range operator[](size_t i) const { return split_evenly(tiles, count, i); }
+  };
+  Groups groups_of(size_t tiles) const { return {tiles, ceil_div(tiles, kernel_.mr)}; }
+  void transform_input(const OpBuffers& buffers, Range tiles, const uint8_t** pixels,
+                       int16_t* v) const;
+  void multiply(const WinogradSchedule& schedule, size_t panel, Groups groups, const int16_t* v,
+                int32_t* m) const;
+  void place(Range tiles, WinogradPlace* places) const;
+  WinogradOutputTiles output_args(const OpBuffers& buffers) const;
+  void apply_table(std::byte* out, Range channels, Range tiles, const WinogradPlace* places) const;
+
+  const WinogradKernel& kernel_;
+  const Tensor& input_;
+  const Tensor& output_;
+  const Tensor* residual_;
+  float residual_multiplier_;
+  Rounding rounding_;
+  size_t tiles_y_;
+  size_t tiles_x_;
+  Indirection indirection_;
+  size_t v_channels_;
+  size_t panels_;
+  size_t panel_bytes_;
+  AlignedBuffer packed_;
+  AlignedBuffer padding_;
+};
+
+class ConvWinogradPlan final : public OpPlan {
+ public:
+  ConvWinogradPlan(const ConvWinogradOp& op, const WinogradSchedule& schedule)
+      : OpPlan(schedule.units(), op.scratch(schedule.block_tiles()).bytes),
+        op_(op),
+        schedule_(schedule) {}
+
+  void run(const OpBuffers& buffers, size_t first, size_t last, std::byte* scratch) const override {
+    for (size_t unit = first; unit < last; ++unit) {
+      op_.run_unit(schedule_, unit, buffers, scratch);
+    }
+  }
+
+ private:
+  const ConvWinogradOp& op_;
+  WinogradSchedule schedule_;
+};
+
+Status ConvWinogradOp::pack(const Conv2dSpec& spec) {
+  const WinogradPackInput input = pack_input(spec);
+  auto packed = AlignedBuffer::allocate(winograd_packed_bytes(kernel_, input),
+                                        format::cat("the packed weights of ", name()));
+  if (!packed.ok()) return packed.status();
+  packed_ = std::move(packed).value();
+  winograd_pack(kernel_, input, packed_.data());
+  cost_.weight_bytes = packed_.size();
+  auto padding =
+      AlignedBuffer::allocate(indirection_.needs_padding() ? input_.channels + kTensorSlack : 0,
+                              format::cat("the padding row of ", name()));
+  if (!padding.ok()) return padding.status();
+  padding_ = std::move(padding).value();
+  if (padding_.size() != 0) std::memset(padding_.data(), input_.zero_point, padding_.size());
+  return Status();
+}
+
+std::unique_ptr<OpPlan> ConvWinogradOp::plan(size_t batch, size_t threads) const {
+  WinogradShape shape = {};
+  shape.tiles = batch * tiles_y_ * tiles_x_;
+  shape.panels = panels_;
+  shape.mr = kernel_.mr;
+  shape.panel_bytes = panel_bytes_;
+  shape.v_tile_bytes = kWinogradPositions * v_channels_ * sizeof(int16_t);
+  shape.m_tile_bytes = kWinogradPositions * kernel_.nr * sizeof(int32_t);
+  return std::make_unique<ConvWinogradPlan>(*this, WinogradSchedule(shape, threads));
+}
+
+ConvWinogradOp::Scratch ConvWinogradOp::scratch(size_t block_tiles) const {
+  Scratch scratch = {};
+  scratch.m = kWinogradPositions * position_stride(block_tiles) * sizeof(int16_t);
+  scratch.pixels = scratch.m + block_tiles * kWinogradPositions * kernel_.nr * sizeof(int32_t);
+  scratch.places = scratch.pixels + kWinogradPositions * kernel_.mr * sizeof(const uint8_t*);
+  scratch.bytes = scratch.places + block_tiles * sizeof(WinogradPlace);
+  return scratch;
+}
+
+void ConvWinogradOp::transform_input(const OpBuffers& buffers, Range tiles, const uint8_t** pixels,
+                                     int16_t* v) const {
+  const auto* origin = reinterpret_cast<const uint8_t*>(buffers.inputs[0]) + input_.layout.origin;
+  const Groups groups = groups_of(tiles.size());
+  WinogradInputTiles args = {};
+  args.channels = input_.channels;
+  args.pixels = pixels;
+  args.position_stride = position_stride(tiles.size());
+  for (size_t g = 0; g < groups.count; ++g) {
+    const Range group = groups[g];
+    args.tiles = group.size();
+    args.v = v + group.begin * v_channels_;
+    indirection_.expand(origin, padding_.as<const uint8_t>(), tiles.begin + group.begin,
+                        group.size(), group.size(), pixels);
+    kernel_.transform_input(args);
+  }
+}
+
+void ConvWinogradOp::multiply(const WinogradSchedule& schedule, size_t panel, Groups groups,
+                              const int16_t* v, int32_t* m) const {
+  WinogradProduct args = {};
+  args.channels = input_.channels;
+  args.position_stride = position_stride(groups.tiles);
+  args.panel = packed_.data() + panel * panel_bytes_;
+  args.positions = schedule.panel_stays() ? kWinogradPositions : 1;
+  args.prefetch_stride = (panel_bytes_ - winograd_header_bytes(kernel_)) / kWinogradPositions;
+  const auto* weights = static_cast<const std::byte*>(args.panel) + winograd_header_bytes(kernel_);
+  const bool is_last = panel + 1 == panels_;
+  for (size_t p = 0; p < kWinogradPositions; p += args.positions) {
+    args.first_position = p;
+    for (size_t g = 0; g < groups.count; ++g) {
+      const Range group = groups[g];
+      args.tiles = group.size();
+      args.v = v + group.begin * v_channels_;
+      args.m = m + group.begin * kWinogradPositions * kernel_.nr;
+      // Each of the first two groups fetches half of the weights of the next position.
+      args.prefetch = g < 2 && !is_last
+                          ? weights + (p + 1) * args.prefetch_stride + g * args.prefetch_stride / 2
+                          : nullptr;
+      kernel_.multiply(args);
+    }
+  }
+}
+
+void ConvWinogradOp::place(Range tiles, WinogradPlace* places) const {
+  for (size_t tile = tiles.begin; tile < tiles.end; ++tile, ++places) {
+    const size_t picture = tile / (tiles_y_ * tiles_x_);
+    const size_t y = tile / tiles_x_ % tiles_y_ * kWinogradOutput;
+    const size_t x = tile % tiles_x_ * kWinogradOutput;
+    const auto offset = [&](const TensorLayout& layout) {
+      return layout.origin + picture * layout.picture_stride + y * layout.row_stride +
+             x * layout.pixel_stride;
+    };
+    places->out = offset(output_.layout);
+    places->residual = residual_ != nullptr ? offset(residual_->layout) : 0;
+    places->rows = static_cast<uint32_t>(std::min(kWinogradOutput, output_.height - y));
+    places->cols = static_cast<uint32_t>(std::min(kWinogradOutput, output_.width - x));
+  }
+}
+
+WinogradOutputTiles ConvWinogradOp::output_args(const OpBuffers& buffers) const {
+  WinogradOutputTiles args = {};
+  args.out_row_stride = output_.layout.row_stride;
+  args.out_pixel_stride = output_.layout.pixel_stride;
+  if (residual_ != nullptr) {
+    args.residual = reinterpret_cast<const uint8_t*>(buffers.inputs[1]);
+    args.residual_row_stride = residual_->layout.row_stride;
+    args.residual_pixel_stride = residual_->layout.pixel_stride;
+    args.residual_zero_point = residual_->zero_point;
+  }
+  args.residual_multiplier = residual_multiplier_;
+  args.zero_point = rounding_.zero_point();
+  args.lo = rounding_.lo();
+  args.hi = rounding_.hi();
+  return args;
+}
+
+// Tiles of one picture row are looked up together, a row of pixels at a time.
+void ConvWinogradOp::apply_table(std::byte* out, Range channels, Range tiles,
+                                 const WinogradPlace* places) const {
+  for (size_t tile = tiles.begin, next; tile < tiles.end; tile = next) {
+    next = std::min(round_up(tile + 1, tiles_x_), tiles.end);
+    const WinogradPlace& first = places[tile - tiles.begin];
+    const WinogradPlace& last = places[next - 1 - tiles.begin];
+    const size_t pixels = (next - 1 - tile) * kWinogradOutput + last.cols;
+    auto* row = reinterpret_cast<uint8_t*>(out) + first.out + channels.begin;
+    for (size_t y = 0; y < first.rows; ++y, row += output_.layout.row_stride) {
+      rounding_.apply_table(row, output_.layout.pixel_stride, pixels, channels.size());
+    }
+  }
+}
+
+void ConvWinogradOp::run_unit(const WinogradSchedule& schedule, size_t unit,
+                              const OpBuffers& buffers, std::byte* memory) const {
+  const Scratch offsets = scratch(schedule.block_tiles());
+  auto* v = reinterpret_cast<int16_t*>(memory);
+  auto* m = reinterpret_cast<int32_t*>(memory + offsets.m);
+  auto* pixels = reinterpret_cast<const uint8_t**>(memory + offsets.pixels);
+  auto* places = reinterpret_cast<WinogradPlace*>(memory + offsets.places);
+  const Range all_tiles = schedule.tiles(unit);
+  const Range panels = schedule.panels(unit);
+  const Range all_channels = {panels.begin * kernel_.nr,
+                              std::min(panels.end * kernel_.nr, output_.channels)};
+  WinogradOutputTiles args = output_args(buffers);
+  const uint8_t* residual = args.residual;
+  args.m = m;
+  args.places = places;
+  for (Range tiles = {all_tiles.begin, 0}; tiles.begin < all_tiles.end; tiles.begin = tiles.end) {
+    tiles.end = std::min(tiles.begin + schedule.block_tiles(), all_tiles.end);
+    const Groups groups = groups_of(tiles.size());
+    transform_input(buffers, tiles, pixels, v);
+    place(tiles, places);
+    args.tiles = tiles.size();
+    for (size_t panel = panels.begin; panel < panels.end; ++panel) {
+      multiply(schedule, panel, groups, v, m);
+      const size_t channel = panel * kernel_.nr;
+      args.panel = packed_.data() + panel * panel_bytes_;
+      args.channels = std::min(kernel_.nr, output_.channels - channel);
+      args.out = reinterpret_cast<uint8_t*>(buffers.outputs[0]) + channel;
+      if (residual != nullptr) args.residual = residual + channel;
+      kernel_.transform_output(args);
+    }
+    if (rounding_.has_table()) {
+      apply_table(buffers.outputs[0], all_channels, tiles, places);
+    }
+  }
+}
+
+}  // namespace
+
+bool can_use_winograd(const Conv2dSpec& spec) {
+  const auto fits = [](const WindowAxis& axis) {
+    return axis.kernel == 3 && axis.stride == 1 && axis.dilation == 1;
+  };
+  return fits(spec.y) && fits(spec.x) && spec.groups == 1 && spec.inputs.size() == 1 &&
+         spec.output->dtype == format::DType::kU8 && winograd_is_exact(pack_input(spec));
+}
+
+bool is_winograd_faster(const Conv2dSpec& spec) {
+  if (spec.kernels->isa != Isa::kAvx512Vnni) return false;
+  const size_t tiles = static_cast<size_t>(tile_axis(spec.y).out * tile_axis(spec.x).out);
+  return spec.in_channels() >= 32 && spec.output->channels >= 32 && tiles >= 16;
+}
+
+Result<std::unique_ptr<Op>> make_conv2d_winograd(const Conv2dSpec& spec) {
+  auto op = std::make_unique<ConvWinogradOp>(spec);
+  WBCQ_RETURN_IF_ERROR(op->pack(spec));
+  return std::unique_ptr<Op>(std::move(op));
+}
+
+}  // namespace wbcq

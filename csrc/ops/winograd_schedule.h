@@ -1,0 +1,50 @@
+// How the tiles of a Winograd convolution are shared among threads and ordered for the caches.
+// Decides speed only: every schedule gives the same bits.
+#ifndef WBCQ_OPS_WINOGRAD_SCHEDULE_H_
+#define WBCQ_OPS_WINOGRAD_SCHEDULE_H_
+
+#include <cstddef>
+
+#include "base/checked.h"
+
+namespace wbcq {
+
+struct WinogradShape {
+  size_t tiles;  // of all pictures
+  size_t panels;
+  size_t mr;
+  size_t panel_bytes;   // transformed filters
+  size_t v_tile_bytes;  // a tile's transformed input
+  size_t m_tile_bytes;  // a tile's products with one panel
+};
+
+// A grid of units, one for each thread; a unit is a range of tiles by a range of panels, walked as
+// for each block of tiles: transform the input; for each panel: products, transform the output.
+class WinogradSchedule {
+ public:
+  WinogradSchedule() = default;
+  WinogradSchedule(const WinogradShape& shape, size_t threads);
+
+  size_t units() const { return tile_parts_ * panel_parts_; }
+  Range tiles(size_t unit) const { return split_evenly(tiles_, tile_parts_, unit / panel_parts_); }
+  Range panels(size_t unit) const {
+    return split_evenly(panels_, panel_parts_, unit % panel_parts_);
+  }
+  // The most tiles of a block.
+  size_t block_tiles() const { return block_tiles_; }
+  // Whether one panel stays in L2 while all groups of tiles of a block meet it. Else all groups
+  // meet one position's weights after another.
+  bool panel_stays() const { return panel_stays_; }
+
+ private:
+  size_t tiles_ = 0;
+  size_t panels_ = 0;
+  size_t tile_parts_ = 1;
+  size_t panel_parts_ = 1;
+  size_t block_tiles_ = 1;
+  bool panel_stays_ = true;
+};
+
+}  // namespace wbcq
+
+#endif  // WBCQ_OPS_WINOGRAD_SCHEDULE_H_
