@@ -32,6 +32,10 @@ class ConvDepthwiseOp final : public Op {
         residual_multiplier_(spec.residual_multiplier),
         rounding_(*spec.rounding) {
     cost_ = conv2d_cost(spec);
+    if (kernel.band_rows >= geometry_.kernel_h && y_.dilation == 1 && residual_ == nullptr) {
+      const size_t fit = (kernel.band_rows - geometry_.kernel_h) / static_cast<size_t>(y_.stride);
+      band_height_ = std::min(fit + 1, output_.height);
+    }
     for (const Tensor* input : spec.inputs) slices_.push_back({input, 0, 0, 0});
   }
 
@@ -46,7 +50,7 @@ class ConvDepthwiseOp final : public Op {
   size_t packed_bytes() const override { return packed_.size() + padding_.size(); }
   std::unique_ptr<OpPlan> plan(size_t batch, size_t threads) const override;
 
-  // Tiles are output rows of all pictures, each cut into parts.
+  // Tiles are bands of output rows, counted through all pictures, each cut into parts.
   void run_tiles(const OpBuffers& buffers, Range tiles, std::span<const Part> parts,
                  const uint8_t** rows) const;
 
@@ -60,8 +64,12 @@ class ConvDepthwiseOp final : public Op {
   };
 
   DwconvPackInput pack_input(const Conv2dSpec& spec, const Slice& slice) const;
-  void find_rows(const Slice& slice, const std::byte* picture, size_t channel, int64_t oy,
-                 const uint8_t** rows) const;
+  void find_rows(const Slice& slice, const std::byte* picture, size_t channel, size_t oy,
+                 size_t height, const uint8_t** rows) const;
+  size_t bands() const { return ceil_div(output_.height, band_height_); }  // of a picture
+  size_t input_rows(size_t height) const {
+    return (height - 1) * static_cast<size_t>(y_.stride) + geometry_.kernel_h;
+  }
 
   const DwconvKernel& kernel_;
   DwconvGeometry geometry_;
@@ -71,6 +79,7 @@ class ConvDepthwiseOp final : public Op {
   const Tensor* residual_;
   float residual_multiplier_;
   Rounding rounding_;
+  size_t band_height_ = 1;  // output rows of a call of the kernel
   std::vector<Slice> slices_;
   AlignedBuffer packed_;
   AlignedBuffer padding_;  // for each input a picture row of zero points
@@ -78,9 +87,9 @@ class ConvDepthwiseOp final : public Op {
 
 class ConvDepthwisePlan final : public OpPlan {
  public:
-  ConvDepthwisePlan(const ConvDepthwiseOp& op, size_t rows,
-                    std::vector<ConvDepthwiseOp::Part> parts, size_t kernel_h)
-      : OpPlan(rows * parts.size(), kernel_h * sizeof(const uint8_t*)),
+  ConvDepthwisePlan(const ConvDepthwiseOp& op, size_t bands,
+                    std::vector<ConvDepthwiseOp::Part> parts, size_t input_rows)
+      : OpPlan(bands * parts.size(), input_rows * sizeof(const uint8_t*)),
         op_(op),
         parts_(std::move(parts)) {}
 
@@ -138,26 +147,29 @@ Status ConvDepthwiseOp::pack(const Conv2dSpec& spec) {
 }
 
 std::unique_ptr<OpPlan> ConvDepthwiseOp::plan(size_t batch, size_t threads) const {
-  const size_t rows = batch * output_.height;
-  const size_t wanted = threads > 1 ? ceil_div(kTilesPerThread * threads, rows) : 1;
+  const size_t all_bands = batch * bands();
+  const size_t wanted = threads > 1 ? ceil_div(kTilesPerThread * threads, all_bands) : 1;
   std::vector<Part> parts;
   for (size_t s = 0; s < slices_.size(); ++s) {
     const size_t blocks = ceil_div(slices_[s].input->channels, kernel_.layout.block());
     const size_t count = std::min(blocks, ceil_div(wanted, slices_.size()));
     for (size_t i = 0; i < count; ++i) parts.push_back({s, split_evenly(blocks, count, i)});
   }
-  return std::make_unique<ConvDepthwisePlan>(*this, rows, std::move(parts), geometry_.kernel_h);
+  return std::make_unique<ConvDepthwisePlan>(*this, all_bands, std::move(parts),
+                                             input_rows(band_height_));
 }
 
-// Input rows under the window of output row oy; outside the picture there are zero points.
+// Input rows under the windows of the output rows from oy on; outside the picture there are zero
+// points.
 void ConvDepthwiseOp::find_rows(const Slice& slice, const std::byte* picture, size_t channel,
-                                int64_t oy, const uint8_t** rows) const {
+                                size_t oy, size_t height, const uint8_t** rows) const {
   const auto row_stride = static_cast<ptrdiff_t>(slice.input->layout.row_stride);
-  for (int64_t ky = 0; ky < y_.kernel; ++ky) {
-    const int64_t iy = y_.position(oy, ky);
+  for (size_t i = 0; i < input_rows(height); ++i) {
+    const int64_t iy = y_.position(static_cast<int64_t>(oy), 0) +
+                       static_cast<int64_t>(i) * (height == 1 ? y_.dilation : 1);
     const bool inside = iy >= 0 && iy < y_.in;
     const std::byte* row = inside ? picture + iy * row_stride : padding_.data() + slice.padding;
-    rows[ky] = reinterpret_cast<const uint8_t*>(row + channel);
+    rows[i] = reinterpret_cast<const uint8_t*>(row + channel);
   }
 }
 
@@ -171,9 +183,11 @@ void ConvDepthwiseOp::run_tiles(const OpBuffers& buffers, Range tiles, std::span
   DwconvRow args = {};
   args.geometry = geometry_;
   args.width = output_.width;
+  args.row_step = static_cast<size_t>(y_.stride);
   args.rows = rows;
   args.first_column = x_.position(0, 0);
   args.out_stride = output_.layout.pixel_stride;
+  args.out_row_stride = output_.layout.row_stride;
   args.residual_stride = residual_ != nullptr ? residual_->layout.pixel_stride : 0;
   args.residual_multiplier = residual_multiplier_;
   args.residual_zero_point = residual_ != nullptr ? residual_->zero_point : 0;
@@ -182,11 +196,14 @@ void ConvDepthwiseOp::run_tiles(const OpBuffers& buffers, Range tiles, std::span
   args.hi = rounding_.hi();
 
   for (size_t tile = tiles.begin; tile < tiles.end; ++tile) {
-    const size_t row = tile / parts.size();
+    const size_t band = tile / parts.size();
+    const size_t oy = band % bands() * band_height_;
+    const size_t row = band / bands() * output_.height + oy;
     const Part& part = parts[tile % parts.size()];
     const Slice& slice = slices_[part.slice];
     const Tensor& input = *slice.input;
     const size_t channel = part.blocks.begin * block;  // of the input
+    args.height = std::min(band_height_, output_.height - oy);
     args.in_width = input.width;
     args.pixel_stride = input.layout.pixel_stride;
     args.channels = std::min(part.blocks.end * block, input.channels) - channel;
@@ -200,11 +217,11 @@ void ConvDepthwiseOp::run_tiles(const OpBuffers& buffers, Range tiles, std::span
     }
     const std::byte* picture = buffers.inputs[part.slice] + input.layout.origin +
                                row / output_.height * input.layout.picture_stride;
-    find_rows(slice, picture, channel, static_cast<int64_t>(row % output_.height), rows);
+    find_rows(slice, picture, channel, oy, args.height, rows);
     run_row(args);
-    if (rounding_.has_table()) {
-      rounding_.apply_table(static_cast<uint8_t*>(args.out), args.out_stride, args.width,
-                            args.channels);
+    for (size_t y = 0; rounding_.has_table() && y < args.height; ++y) {
+      rounding_.apply_table(static_cast<uint8_t*>(args.out) + y * args.out_row_stride,
+                            args.out_stride, args.width, args.channels);
     }
   }
 }

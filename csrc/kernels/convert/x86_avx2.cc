@@ -49,20 +49,29 @@ struct Tail {
 
 // Closes the gaps of a quad whose pixels have fewer than 4 bytes: inside each half, then between
 // them.
-struct Compaction {
-  explicit Compaction(size_t stride) {
-    alignas(32) int8_t byte[32];
-    alignas(32) int32_t element[8];
-    for (size_t i = 0; i < 32; ++i) {
-      const size_t j = i % 16;
-      byte[i] = static_cast<int8_t>(j < 4 * stride ? j / stride * 4 + j % stride : 0x80);
+struct CompactionTable {
+  alignas(32) int8_t byte[4][32] = {};
+  alignas(32) int32_t element[4][8] = {};
+  constexpr CompactionTable() {
+    for (size_t stride = 1; stride <= 4; ++stride) {
+      for (size_t i = 0; i < 32; ++i) {
+        const size_t j = i % 16;
+        byte[stride - 1][i] =
+            static_cast<int8_t>(j < 4 * stride ? j / stride * 4 + j % stride : 0x80);
+      }
+      for (size_t i = 0; i < 2 * stride; ++i) {
+        element[stride - 1][i] = static_cast<int32_t>(i / stride * 4 + i % stride);
+      }
     }
-    for (size_t i = 0; i < 8; ++i) {
-      element[i] = static_cast<int32_t>(i < 2 * stride ? i / stride * 4 + i % stride : 0);
-    }
-    bytes = _mm256_load_si256(reinterpret_cast<const __m256i*>(byte));
-    elements = _mm256_load_si256(reinterpret_cast<const __m256i*>(element));
   }
+};
+constexpr CompactionTable kCompaction;
+
+struct Compaction {
+  explicit Compaction(size_t stride)
+      : bytes(_mm256_load_si256(reinterpret_cast<const __m256i*>(kCompaction.byte[stride - 1]))),
+        elements(
+            _mm256_load_si256(reinterpret_cast<const __m256i*>(kCompaction.element[stride - 1]))) {}
   __m256i bytes;
   __m256i elements;
 };

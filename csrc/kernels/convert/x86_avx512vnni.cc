@@ -35,24 +35,33 @@ __m512i quantize_quad(const float* in, size_t plane_stride, __mmask16 pixels, co
   return _mm512_add_epi32(sum, k.zero_points);
 }
 
-// Pixels of at most 4 bytes: one VPERMB closes the gaps of a quad.
+// VPERMB indices that close the gaps of a quad whose pixels have 1 to 4 bytes.
+struct Compact {
+  alignas(64) uint8_t index[4][64] = {};
+  constexpr Compact() {
+    for (size_t stride = 1; stride <= 4; ++stride) {
+      for (size_t i = 0; i < kPixels * stride; ++i) {
+        index[stride - 1][i] = static_cast<uint8_t>(i / stride * 4 + i % stride);
+      }
+    }
+  }
+};
+constexpr Compact kCompact;
+
+// Pixels of at most 4 bytes.
 template <size_t kChannels>
 void quantize_small(const QuantizePlanar& args, const Constants& k) {
   const size_t stride = args.out_stride;
-  alignas(64) uint8_t index[64];
-  for (size_t i = 0; i < 64; ++i) {
-    index[i] = static_cast<uint8_t>(i < kPixels * stride ? i / stride * 4 + i % stride : 0);
-  }
-  const __m512i compact = _mm512_load_si512(index);
+  const __m512i compact = _mm512_load_si512(kCompact.index[stride - 1]);
   const auto bytes_of = [stride](size_t n) { return ~__mmask64{0} >> (64 - n * stride); };
-  const __mmask64 full = bytes_of(kPixels);
   size_t p = 0;
-  for (; args.pixels - p >= kPixels; p += kPixels) {
+  // Whole vectors, whose last bytes the next one overwrites.
+  for (; (args.pixels - p) * stride >= 64; p += kPixels) {
     const __m512i quad = quantize_quad<kChannels>(args.in + p, args.plane_stride, 0xFFFF, k);
-    _mm512_mask_storeu_epi8(args.out + p * stride, full, _mm512_permutexvar_epi8(compact, quad));
+    _mm512_storeu_si512(args.out + p * stride, _mm512_permutexvar_epi8(compact, quad));
   }
-  if (p < args.pixels) {
-    const size_t left = args.pixels - p;
+  for (; p < args.pixels; p += kPixels) {
+    const size_t left = args.pixels - p < kPixels ? args.pixels - p : kPixels;
     const __mmask16 pixels = static_cast<__mmask16>(0xFFFF >> (kPixels - left));
     const __m512i quad = quantize_quad<kChannels>(args.in + p, args.plane_stride, pixels, k);
     _mm512_mask_storeu_epi8(args.out + p * stride, bytes_of(left),

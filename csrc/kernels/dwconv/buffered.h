@@ -151,7 +151,7 @@ struct RunBuffered {
     }
   }
 
- private:
+ protected:
   template <typename Lanes>
   static void run_stretch(const DwconvRow& row, const Lanes& lanes, const Window& window,
                           size_t begin, size_t width, size_t row_width, size_t first,

@@ -1,4 +1,5 @@
-// Depthwise INT8 convolution of a run of output pixels of one picture row.
+// Depthwise INT8 convolution of a run of output pixels of one picture row, or of the same run of
+// several rows (a band).
 //
 //   acc[x][c]   = start[c] + sum over ky, kx of in(ky, column)[c] * w[c][ky][kx],
 //                 column = first_column + x * stride_w + kx * dilation_w
@@ -20,8 +21,12 @@
 
 namespace wbcq {
 
-// rows      [kernel_h] pointers to column 0 of the input rows under the window. A row above or
-//           below the picture is a row like any other: in_width pixels of zero point.
+// height    output rows, 1 if there is a residual. Output row y meets the input rows
+//           rows[y * row_step] to rows[y * row_step + kernel_h - 1], which are at most the kernel's
+//           band_rows if height > 1, and starts out_row_stride bytes after the one before.
+// rows      [(height - 1) * row_step + kernel_h] pointers to column 0 of the input rows under the
+//           windows. A row above or below the picture is a row like any other: in_width pixels of
+//           zero point.
 // padding   `channels` bytes that stand for every column outside [0, in_width). Not null, even
 // where
 //           no window leaves the picture; then it may be anything.
@@ -42,6 +47,8 @@ namespace wbcq {
 struct DwconvRow {
   DwconvGeometry geometry;
   size_t width;
+  size_t height;
+  size_t row_step;
   size_t channels;
   const uint8_t* const* rows;
   size_t in_width;
@@ -51,6 +58,7 @@ struct DwconvRow {
   const void* packed;
   void* out;
   size_t out_stride;
+  size_t out_row_stride;
   const uint8_t* residual;
   size_t residual_stride;
   float residual_multiplier;
@@ -91,6 +99,7 @@ struct DwconvKernel {
   bool (*supports)(const DwconvGeometry& geometry);
   DwconvRowFn run_u8;
   DwconvRowFn run_f32;
+  size_t band_rows = 0;  // input rows of a call with a height over 1; 0: there is no such call
 };
 
 }  // namespace wbcq

@@ -6,6 +6,7 @@
 #include "kernels/dwconv/buffered.h"
 #include "kernels/dwconv/dwconv.h"
 #include "kernels/dwconv/x86_avx512vnni_3x3.h"
+#include "kernels/dwconv/x86_avx512vnni_5x5.h"
 #include "kernels/dwconv/x86_avx512vnni_lanes.h"
 
 namespace wbcq {
@@ -130,9 +131,6 @@ constexpr DwconvLayout kLayout = {/*lanes=*/4,
                                   DwconvTapOrder::kColumns,
                                   /*lhs_offset=*/0};
 
-template <size_t kKernel, size_t kStride>
-using Fixed = RunBuffered<Simd, FixedWindow<Simd, kKernel, kKernel, kStride>>;
-
 }  // namespace
 
 extern const DwconvKernel dwconv_3x3s1_x86_avx512vnni = {"dwconv_u8_u8_s8c_3x3s1c64_avx512vnni",
@@ -143,13 +141,13 @@ extern const DwconvKernel dwconv_3x3s2_x86_avx512vnni = {"dwconv_u8_u8_s8c_3x3s2
                                                          kLayout, is_window<3, 2>,
                                                          run_row<Simd, Run3x3<2>>, nullptr};
 
-extern const DwconvKernel dwconv_5x5s1_x86_avx512vnni = {"dwconv_u8_u8_s8c_5x5s1c64_avx512vnni",
-                                                         kLayout, is_window<5, 1>,
-                                                         run_row<Simd, Fixed<5, 1>>, nullptr};
+extern const DwconvKernel dwconv_5x5s1_x86_avx512vnni = {
+    "dwconv_u8_u8_s8c_5x5s1c64_avx512vnni", kLayout, is_window<5, 1>,
+    run_row<Simd, Run5x5<Simd, 1>>,         nullptr, kBandRows};
 
-extern const DwconvKernel dwconv_5x5s2_x86_avx512vnni = {"dwconv_u8_u8_s8c_5x5s2c64_avx512vnni",
-                                                         kLayout, is_window<5, 2>,
-                                                         run_row<Simd, Fixed<5, 2>>, nullptr};
+extern const DwconvKernel dwconv_5x5s2_x86_avx512vnni = {
+    "dwconv_u8_u8_s8c_5x5s2c64_avx512vnni", kLayout, is_window<5, 2>,
+    run_row<Simd, Run5x5<Simd, 2>>,         nullptr, kBandRows};
 
 extern const DwconvKernel dwconv_any_x86_avx512vnni = {
     "dwconv_u8_u8_s8c_anyc64_avx512vnni", kLayout, fits_buffer<Simd>,

@@ -30,6 +30,8 @@ struct DwconvShape {
   size_t width;            // outputs
   size_t in_width;         // the picture's columns; 0: as many as the outputs reach
   ptrdiff_t first_column;  // negative: left padding
+  size_t height = 1;       // output rows
+  size_t row_step = 1;     // input rows between them
 
   // Columns from the first tap of the first output to the last tap of the last one.
   size_t reach() const {
@@ -40,8 +42,9 @@ struct DwconvShape {
 inline std::ostream& operator<<(std::ostream& os, const DwconvShape& shape) {
   const DwconvGeometry& g = shape.geometry;
   return os << g.kernel_h << "x" << g.kernel_w << " stride " << g.stride_w << " dilation "
-            << g.dilation_w << ", " << shape.channels << " channels, " << shape.width
-            << " outputs from column " << shape.first_column << " of " << shape.in_width;
+            << g.dilation_w << ", " << shape.channels << " channels, " << shape.height << " rows "
+            << shape.row_step << " apart of " << shape.width << " outputs from column "
+            << shape.first_column << " of " << shape.in_width;
 }
 
 class DwconvCase {
@@ -57,7 +60,8 @@ class DwconvCase {
     residual_stride_ = shape_.channels + static_cast<size_t>(random.uniform(0, 3));
     zero_point = static_cast<int32_t>(random.uniform(0, 255));
     in_zero_point = static_cast<int32_t>(random.uniform(0, 255));
-    for (size_t ky = 0; ky < g.kernel_h; ++ky) {
+    out_row_stride_ = shape_.width * out_stride_ + static_cast<size_t>(random.uniform(0, 99));
+    for (size_t i = 0; i < (shape_.height - 1) * shape_.row_step + g.kernel_h; ++i) {
       rows_.push_back(buffer(shape_.in_width, pixel_stride_));
       fill_bytes(*rows_.back(), 0, 255);
     }
@@ -92,24 +96,19 @@ class DwconvCase {
   }
 
   void check_u8(const DwconvKernel& kernel) {
-    GuardedBuffer<uint8_t> out((shape_.width - 1) * out_stride_ + shape_.channels);
-    std::vector<uint8_t> expected(out.data(), out.data() + out.size());
-    for (size_t x = 0; x < shape_.width; ++x) {
-      for (size_t c = 0; c < shape_.channels; ++c) {
-        expected[x * out_stride_ + c] = expected_u8(x, c);
-      }
-    }
+    GuardedBuffer<uint8_t> out(out_elements());
+    const std::vector<uint8_t> expected = expected_bytes(out);
     pack(kernel);
     run(kernel.run_u8, out.data(), out_stride_, 0, shape_.width, 0, shape_.channels, 0);
     compare(out, expected, kernel.name);
   }
 
   void check_f32(const DwconvKernel& kernel) {
-    GuardedBuffer<float> out((shape_.width - 1) * out_stride_ + shape_.channels);
+    GuardedBuffer<float> out(out_elements());
     std::vector<float> expected(out.data(), out.data() + out.size());
     for (size_t x = 0; x < shape_.width; ++x) {
       for (size_t c = 0; c < shape_.channels; ++c) {
-        const float product = expected_product(static_cast<float>(sum(x, c)), multipliers[c]);
+        const float product = expected_product(static_cast<float>(sum(0, x, c)), multipliers[c]);
         expected[x * out_stride_ + c] = expected_sum(product, float_bias[c]);
       }
     }
@@ -121,13 +120,8 @@ class DwconvCase {
 
   // The row in pieces, outputs and channel groups apart, gives what one call gives.
   void check_pieces(const DwconvKernel& kernel) {
-    GuardedBuffer<uint8_t> out((shape_.width - 1) * out_stride_ + shape_.channels);
-    std::vector<uint8_t> expected(out.data(), out.data() + out.size());
-    for (size_t x = 0; x < shape_.width; ++x) {
-      for (size_t c = 0; c < shape_.channels; ++c) {
-        expected[x * out_stride_ + c] = expected_u8(x, c);
-      }
-    }
+    GuardedBuffer<uint8_t> out(out_elements());
+    const std::vector<uint8_t> expected = expected_bytes(out);
     pack(kernel);
     const size_t group_bytes = dwconv_group_bytes(kernel.layout, shape_.geometry);
     const size_t block = kernel.layout.block();
@@ -169,8 +163,24 @@ class DwconvCase {
     }
   }
 
+  size_t out_elements() const {
+    return (shape_.height - 1) * out_row_stride_ + (shape_.width - 1) * out_stride_ +
+           shape_.channels;
+  }
+  std::vector<uint8_t> expected_bytes(GuardedBuffer<uint8_t>& out) {
+    std::vector<uint8_t> expected(out.data(), out.data() + out.size());
+    for (size_t y = 0; y < shape_.height; ++y) {
+      for (size_t x = 0; x < shape_.width; ++x) {
+        for (size_t c = 0; c < shape_.channels; ++c) {
+          expected[y * out_row_stride_ + x * out_stride_ + c] = expected_u8(y, x, c);
+        }
+      }
+    }
+    return expected;
+  }
+
   // (in - z) * w summed up as real numbers would be: nothing is folded.
-  int64_t sum(size_t x, size_t c) {
+  int64_t sum(size_t y, size_t x, size_t c) {
     const DwconvGeometry& g = shape_.geometry;
     int64_t total = bias[c];
     for (size_t ky = 0; ky < g.kernel_h; ++ky) {
@@ -178,15 +188,16 @@ class DwconvCase {
         const ptrdiff_t column =
             shape_.first_column + static_cast<ptrdiff_t>(x * g.stride_w + kx * g.dilation_w);
         if (column < 0 || column >= static_cast<ptrdiff_t>(shape_.in_width)) continue;
-        const int64_t value = (*rows_[ky])[static_cast<size_t>(column) * pixel_stride_ + c];
+        const int64_t value =
+            (*rows_[y * shape_.row_step + ky])[static_cast<size_t>(column) * pixel_stride_ + c];
         total += (value - in_zero_point) * weights[(c * g.kernel_h + ky) * g.kernel_w + kx];
       }
     }
     return total;
   }
 
-  uint8_t expected_u8(size_t x, size_t c) {
-    float value = expected_product(static_cast<float>(sum(x, c)), multipliers[c]);
+  uint8_t expected_u8(size_t y, size_t x, size_t c) {
+    float value = expected_product(static_cast<float>(sum(y, x, c)), multipliers[c]);
     if (use_residual) {
       const int32_t residual = (*residual_)[x * residual_stride_ + c] - residual_zero_point;
       value =
@@ -219,6 +230,8 @@ class DwconvCase {
     DwconvRow row = {};
     row.geometry = g;
     row.width = width;
+    row.height = shape_.height;
+    row.row_step = shape_.row_step;
     row.channels = channels;
     row.rows = rows.data();
     row.in_width = shape_.in_width;
@@ -228,6 +241,7 @@ class DwconvCase {
     row.packed = packed_->data() + packed_offset;
     row.out = out;
     row.out_stride = out_stride_bytes;
+    row.out_row_stride = out_row_stride_;
     if (use_residual) {
       row.residual = residual_->data() + first_x * residual_stride_ + first_channel;
     }
@@ -245,10 +259,11 @@ class DwconvCase {
     for (size_t i = 0; i < expected.size(); ++i) {
       // As bits: the untouched gaps of a float output need not be numbers.
       ASSERT_EQ(std::memcmp(&out[i], &expected[i], sizeof(T)), 0)
-          << name << ", " << shape_ << ": output " << i / out_stride_ << ", channel "
-          << i % out_stride_ << " is " << +out[i] << ", expected " << +expected[i]
-          << "; zero points " << in_zero_point << " and " << zero_point << ", clamp " << lo
-          << " to " << hi << (use_residual ? ", with residual" : "");
+          << name << ", " << shape_ << ": output " << i % out_row_stride_ / out_stride_
+          << " of row " << i / out_row_stride_ << ", channel " << i % out_row_stride_ % out_stride_
+          << " is " << +out[i] << ", expected " << +expected[i] << "; zero points " << in_zero_point
+          << " and " << zero_point << ", clamp " << lo << " to " << hi
+          << (use_residual ? ", with residual" : "");
     }
   }
 
@@ -256,6 +271,7 @@ class DwconvCase {
   Random& random_;
   size_t pixel_stride_;
   size_t out_stride_;
+  size_t out_row_stride_;
   size_t residual_stride_;
   std::vector<std::unique_ptr<GuardedBuffer<uint8_t>>> rows_;
   std::unique_ptr<GuardedBuffer<uint8_t>> residual_;

@@ -112,6 +112,31 @@ TEST_P(DwconvKernelTest, NarrowPictures) {
   }
 }
 
+// Every height that a kernel's band has room for, in one call and in pieces.
+TEST_P(DwconvKernelTest, BandsOfRows) {
+  if (kernel().band_rows == 0) GTEST_SKIP() << "one row at a time";
+  Random random;
+  for (const DwconvGeometry& geometry : supported()) {
+    for (size_t row_step = 1; row_step <= 3; ++row_step) {
+      size_t height = 1;
+      for (; (height - 1) * row_step + geometry.kernel_h <= kernel().band_rows; ++height) {
+        for (size_t channels : {1, 16, 24, 33, 64, 100, 144}) {
+          for (size_t width : {1, 2, 3, 4, 7, 14, 43}) {
+            DwconvShape shape = same_padding(geometry, channels, width);
+            shape.height = height;
+            shape.row_step = row_step;
+            DwconvCase test(shape, random);
+            if (random.one_in(4)) test.set_extremes();
+            ASSERT_NO_FATAL_FAILURE(test.check_u8(kernel()));
+            if (width != 14) continue;
+            ASSERT_NO_FATAL_FAILURE(test.check_pieces(kernel()));
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST_P(DwconvKernelTest, ExtremeValues) {
   Random random;
   for (const DwconvGeometry& geometry : supported()) {
