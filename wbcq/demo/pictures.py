@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from wbcq.data.folder import load_splits
 from wbcq.data.pictures import ArrayPictures, PictureSet, Progress, preload
+from wbcq.data.splits import load_splits
 from wbcq.data.synthetic import SyntheticWbc
 from wbcq.data.transforms import Preprocess
 

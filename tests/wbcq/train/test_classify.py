@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,67 @@ class TestTraining:
             losses.append(history[-1].loss)
         assert losses[1] > losses[0] + 0.2
 
+    def test_balanced_sampling_helps_a_rare_class(self) -> None:
+        rare = pictures(300, 0).subset([k for k in range(300) if k % 3 != 2 or k % 60 == 2])
+        recalls = {}
+        for sampling in ("shuffle", "balanced"):
+            model = network(dropout=0.0)
+            config = TrainConfig(epochs=4, batch=20, rate=0.05, sampling=sampling)  # type: ignore[arg-type]
+            train_classifier(model, rare, VAL, config)
+            test = pictures(150, 3)
+            chosen = decisions(predict(model, test))
+            recalls[sampling] = evaluate(test.labels, chosen, CLASSES).recall[2]
+        assert recalls["balanced"] > recalls["shuffle"] + 0.2
+
+    def test_the_average_of_the_weights_is_kept(self) -> None:
+        plain, averaged = network(), network()
+        train_classifier(plain, TRAIN, VAL, TrainConfig(epochs=1, batch=20, rate=0.3))
+        start = network().state_dict()["6.weight"]
+        train_classifier(averaged, TRAIN, VAL, TrainConfig(epochs=1, batch=20, rate=0.3, ema=0.9))
+        moved = [(m.state_dict()["6.weight"] - start).abs().sum() for m in (averaged, plain)]
+        assert 0 < moved[0] < 0.6 * moved[1]
+
+    def test_patience_stops_early(self) -> None:
+        model = network()
+        config = TrainConfig(epochs=50, batch=20, rate=1e-9, patience=2)
+        history: list[Epoch] = []
+        result = train_classifier(
+            model, TRAIN, VAL, config, on_epoch=lambda _, epoch: history.append(epoch)
+        )
+        assert 3 <= len(result.history) == len(history) < 50
+        best = result.best_epoch
+        assert len(history) - 1 - best == 2
+
+    def test_the_start_is_kept_if_nothing_is_better(self) -> None:
+        model = network()
+        train_classifier(model, pictures(120, 0), VAL, TrainConfig(epochs=8, batch=20, rate=0.05))
+        before = {k: v.clone() for k, v in model.state_dict().items()}
+        spoiling = TrainConfig(epochs=2, batch=20, rate=3.0, keep_start=True)
+        result = train_classifier(model, TRAIN, VAL, spoiling)
+        assert result.start is not None
+        assert result.best_epoch == -1
+        assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+    def test_a_teacher_is_learned_from(self) -> None:
+        """A student that sees no labels that tell anything still learns what its teacher knows."""
+        teacher = network()
+        config = TrainConfig(epochs=8, batch=20, rate=0.05)
+        train_classifier(teacher, pictures(120, 0), VAL, config)
+        mislabelled = pictures(120, 0)
+        rng = np.random.default_rng(0)
+        noise = ArrayPictures(
+            mislabelled.pixels, rng.permutation(mislabelled.labels), CLASSES, mislabelled.names
+        )
+        test = pictures(90, 2)
+        accuracy = {}
+        for distill in (0.0, 1.0):
+            student = network(seed=3)
+            settings = TrainConfig(epochs=8, batch=20, rate=0.05, distill=distill)
+            train_classifier(student, noise, VAL, settings, teacher=teacher)
+            chosen = decisions(predict(student, test))
+            accuracy[distill] = evaluate(test.labels, chosen, CLASSES).accuracy
+        assert accuracy[1.0] > max(0.9, accuracy[0.0])
+
     def test_a_loss_that_explodes_is_an_error(self) -> None:
         model = network()
         with torch.no_grad():
@@ -161,6 +223,11 @@ class TestTraining:
             ({"batch": 1}, "batch is 1"),
             ({"rate": 0.0}, "rate is 0"),
             ({"label_smoothing": 1.0}, "label_smoothing is 1"),
+            ({"ema": 1.0}, "ema is 1"),
+            ({"patience": 0}, "patience is 0"),
+            ({"temperature": 0}, "temperature is 0"),
+            ({"distill": 1.5}, "distill is 1.5"),
+            ({"sampling": "all"}, "sampling is 'all'"),
         ],
     )
     def test_wrong_settings(self, setting: dict[str, float], message: str) -> None:
@@ -169,12 +236,12 @@ class TestTraining:
 
 
 class TestCheckpoint:
-    @pytest.mark.parametrize("interrupted_after", [0, 1])
+    @pytest.mark.parametrize(("interrupted_after", "ema"), [(0, 0.0), (1, 0.0), (1, 0.9)])
     def test_resumed_training_gives_the_same_bits(
-        self, tmp_path: Path, interrupted_after: int
+        self, tmp_path: Path, interrupted_after: int, ema: float
     ) -> None:
-        whole = network()
-        expected = train_classifier(whole, TRAIN, VAL, CONFIG)
+        whole, config = network(), replace(CONFIG, ema=ema)
+        expected = train_classifier(whole, TRAIN, VAL, config)
 
         def interrupt(epoch: int, _: Epoch) -> None:
             if epoch == interrupted_after:
@@ -182,14 +249,14 @@ class TestCheckpoint:
 
         path = tmp_path / "training.ckpt"
         with pytest.raises(KeyboardInterrupt):
-            train_classifier(network(), TRAIN, VAL, CONFIG, checkpoint=path, on_epoch=interrupt)
+            train_classifier(network(), TRAIN, VAL, config, checkpoint=path, on_epoch=interrupt)
         resumed = network(seed=99)  # other weights: all must come from the checkpoint
         epochs: list[int] = []
         result = train_classifier(
             resumed,
             TRAIN,
             VAL,
-            CONFIG,
+            config,
             checkpoint=path,
             on_epoch=lambda epoch, _: epochs.append(epoch),
         )

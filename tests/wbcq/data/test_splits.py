@@ -21,7 +21,7 @@ from wbcq.data import (
     open_pbc,
     preload,
 )
-from wbcq.data.folder import stratified_split
+from wbcq.data.splits import stratified_split
 
 PBC = Path(__file__).resolve().parents[4] / "shared" / "data" / "pbc_wbc5"
 SMALL = Preprocess(16)
@@ -238,7 +238,9 @@ class TestPbcLayout:
 
     def test_missing_column(self, root: Path) -> None:
         (root / "wbcatt" / "pbc_attr_v1_val.csv").write_text("img_name,class\na.jpg,b\n")
-        with pytest.raises(DatasetError, match="columns label and path"):
+        with pytest.raises(
+            DatasetError, match="no column label, path; the header has img_name, class"
+        ):
             load_splits(root, SMALL)
 
 
