@@ -52,14 +52,14 @@ def layers(threads: int, rounds: int) -> None:
         print(f"| {shape.name} |{cells} {torch_gmacs:.0f} | {ratio:.2f}x |", flush=True)
 
 
-def pytorch_int8(model: torch.nn.Module, example: torch.Tensor) -> torch.nn.Module:
+def pytorch_int8(model: torch.nn.Module, *example: torch.Tensor) -> torch.nn.Module:
     """PyTorch's own static INT8 model: FX graph mode, x86 engine."""
     from torch.ao.quantization import get_default_qconfig_mapping
     from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
     torch.backends.quantized.engine = "x86"
-    prepared = prepare_fx(model, get_default_qconfig_mapping("x86"), (example,))
-    prepared(example)
+    prepared = prepare_fx(model, get_default_qconfig_mapping("x86"), example)
+    prepared(*example)
     converted: torch.nn.Module = convert_fx(prepared)
     return converted
 

@@ -54,7 +54,8 @@ Result<std::shared_ptr<const Model>> Model::open(const std::string& path,
 
 Result<std::shared_ptr<const Model>> Model::from_bytes(std::span<const std::byte> bytes,
                                                        const LoadOptions& options) {
-  return load(format::ModelFile::from_bytes(bytes), options);
+  // Operators keep packed copies of what they need: the file itself is read during this call only.
+  return load(format::ModelFile::borrow(bytes), options);
 }
 
 Result<std::shared_ptr<const Model>> Model::load(Result<format::ModelFile> file,

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <new>
 
@@ -64,9 +65,17 @@ Result<MappedFile> MappedFile::copy_of(std::span<const std::byte> bytes) {
   return MappedFile(static_cast<std::byte*>(data), bytes.size(), Storage::kAllocated);
 }
 
+Result<MappedFile> MappedFile::borrow(std::span<const std::byte> bytes) {
+  if (bytes.empty() || reinterpret_cast<uintptr_t>(bytes.data()) % kBorrowedAlignment != 0) {
+    return copy_of(bytes);
+  }
+  return MappedFile(const_cast<std::byte*>(bytes.data()), bytes.size(), Storage::kBorrowed);
+}
+
 MappedFile::~MappedFile() {
   switch (storage_) {
     case Storage::kEmpty:
+    case Storage::kBorrowed:
       break;
     case Storage::kMapped:
       munmap(data_, size_);

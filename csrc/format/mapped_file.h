@@ -17,6 +17,10 @@ class MappedFile {
   // rename(2), as the Python writer does, is safe.
   static Result<MappedFile> map(const std::string& path);
   static Result<MappedFile> copy_of(std::span<const std::byte> bytes);
+  // The bytes themselves, which must outlive it unchanged, where their address allows it (a
+  // multiple of kBorrowedAlignment, which memory of any allocator is); else a copy.
+  static Result<MappedFile> borrow(std::span<const std::byte> bytes);
+  static constexpr size_t kBorrowedAlignment = 16;
 
   MappedFile(MappedFile&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)),
@@ -33,11 +37,11 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {data_, size_}; }
 
  private:
-  enum class Storage { kEmpty, kMapped, kAllocated };
+  enum class Storage { kEmpty, kMapped, kAllocated, kBorrowed };
   MappedFile(std::byte* data, size_t size, Storage storage)
       : data_(data), size_(size), storage_(storage) {}
 
-  std::byte* data_;
+  std::byte* data_;  // never written
   size_t size_;
   Storage storage_;
 };

@@ -161,6 +161,12 @@ Result<ModelFile> ModelFile::from_bytes(std::span<const std::byte> bytes) {
   return from_file(std::move(copy).value());
 }
 
+Result<ModelFile> ModelFile::borrow(std::span<const std::byte> bytes) {
+  Result<MappedFile> mapped = MappedFile::borrow(bytes);
+  if (!mapped.ok()) return mapped.status();
+  return from_file(std::move(mapped).value());
+}
+
 Result<ModelFile> ModelFile::from_file(MappedFile mapped) {
   ModelFile file(std::move(mapped));
   WBCQ_RETURN_IF_ERROR(file.read_sections());

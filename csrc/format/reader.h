@@ -25,6 +25,9 @@ class ModelFile {
   static Result<ModelFile> open(const std::string& path);
   // Copies `bytes`. Errors: kInvalidFile, kOutOfMemory.
   static Result<ModelFile> from_bytes(std::span<const std::byte> bytes);
+  // Does not copy `bytes` if their alignment allows it: they must outlive the ModelFile unchanged.
+  // Errors: as from_bytes().
+  static Result<ModelFile> borrow(std::span<const std::byte> bytes);
 
   const Header& header() const { return *reinterpret_cast<const Header*>(bytes().data()); }
   std::span<const TensorRecord> tensors() const { return tensors_; }
@@ -62,7 +65,7 @@ class ModelFile {
     return has_residual(op) ? op_inputs(op).back() : kNone;
   }
 
-  // 64-byte aligned.
+  // 64-byte aligned; of a borrowed file MappedFile::kBorrowedAlignment.
   std::span<const std::byte> blob_bytes(uint32_t blob) const {
     return data_.subspan(blobs_[blob].offset, blobs_[blob].bytes);
   }

@@ -10,27 +10,24 @@ namespace {
 // Channels that are moved together: one cache line of each pixel.
 constexpr size_t kBlock = 16;
 
-// `pixels` pixels of the tensor, `stride` floats apart, and as many elements of each of kChannels
-// planes.
+// `pixels` pixels of the tensor, without gaps between them, and as many elements of each of
+// kChannels planes. Vectorized (csrc/CMakeLists.txt).
 template <size_t kChannels>
-void interleave(const float* planes, size_t plane_stride, float* out, size_t stride,
-                size_t pixels) {
-  for (size_t x = 0; x < pixels; ++x, out += stride) {
-    for (size_t c = 0; c < kChannels; ++c) out[c] = planes[c * plane_stride + x];
+void interleave_dense(const float* __restrict planes, size_t plane_stride, float* __restrict out,
+                      size_t pixels) {
+  for (size_t x = 0; x < pixels; ++x) {
+    for (size_t c = 0; c < kChannels; ++c) out[x * kChannels + c] = planes[c * plane_stride + x];
   }
 }
 
+// The same for pixels that are `stride` floats apart.
 void interleave(const float* planes, size_t plane_stride, float* out, size_t stride, size_t pixels,
                 size_t channels) {
-  switch (channels) {  // pictures
-    case 1:
-      return interleave<1>(planes, plane_stride, out, stride, pixels);
-    case 3:
-      return interleave<3>(planes, plane_stride, out, stride, pixels);
-    case 4:
-      return interleave<4>(planes, plane_stride, out, stride, pixels);
-    default:
-      break;
+  if (stride == channels && channels == 3) {  // pictures
+    return interleave_dense<3>(planes, plane_stride, out, pixels);
+  }
+  if (stride == channels && channels == 4) {
+    return interleave_dense<4>(planes, plane_stride, out, pixels);
   }
   for (size_t begin = 0; begin < channels; begin += kBlock) {
     const size_t end = std::min(begin + kBlock, channels);

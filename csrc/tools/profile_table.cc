@@ -92,8 +92,10 @@ std::string profile_table(std::span<const ProfiledOp> ops, const MachineLimits& 
     text += " " + number(bandwidth.gigabytes, 0) + " at " + bytes_text(bandwidth.bytes);
   }
   const double floor = static_cast<double>(sums.int8_macs) / (limits.peak.gmacs * 1e9);
-  text += "\nfloor: " + number(floor * 1e3, 3) + " ms (int8 multiplications / peak)";
-  if (floor > 0) text += ", time / floor: " + number(sums.seconds / floor, 2);
+  if (floor > 0) {
+    text += "\nfloor: " + number(floor * 1e3, 3) +
+            " ms (int8 multiplications / peak), time / floor: " + number(sums.seconds / floor, 2);
+  }
   return text + "\n";
 }
 

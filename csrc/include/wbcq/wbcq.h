@@ -84,8 +84,8 @@ WBCQ_API const char* wbcq_version(void);
  * this thread's next call of a function that returns wbcq_status. */
 WBCQ_API const char* wbcq_last_error(void);
 
-/* isa: as in wbcq_load_options. On failure *model is NULL. The bytes of from_memory are copied as
- * far as needed. */
+/* isa: as in wbcq_load_options. On failure *model is NULL. The bytes of from_memory are read
+ * during the call only and must not change meanwhile. */
 WBCQ_API wbcq_status wbcq_model_open(const char* path, const char* isa, wbcq_model** model);
 WBCQ_API wbcq_status wbcq_model_from_memory(const void* data, size_t bytes, const char* isa,
                                             wbcq_model** model);

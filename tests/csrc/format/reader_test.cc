@@ -3,11 +3,14 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
 
+#include "base/checked.h"
 #include "format/file_builder.h"
+#include "format/mapped_file.h"
 
 namespace wbcq::format {
 namespace {
@@ -60,6 +63,24 @@ TEST(Reader, ReadsBytes) {
   ASSERT_TRUE(file.ok()) << file.status().message();
   shifted.assign(shifted.size(), std::byte{0});
   expect_small_model(file.value());
+}
+
+TEST(Reader, BorrowsAlignedBytesAndCopiesOthers) {
+  const Bytes bytes = SmallModel().bytes();
+  Bytes memory(bytes.size() + MappedFile::kBorrowedAlignment + 1);
+  const auto address = reinterpret_cast<uintptr_t>(memory.data());
+  const size_t aligned = round_up(address, MappedFile::kBorrowedAlignment) - address;
+  for (const size_t offset : {aligned, aligned + 1}) {
+    const std::span place = std::span(memory).subspan(offset, bytes.size());
+    std::copy(bytes.begin(), bytes.end(), place.begin());
+    Result<ModelFile> file = ModelFile::borrow(place);
+    ASSERT_TRUE(file.ok()) << file.status().message();
+    EXPECT_EQ(file.value().bytes().data() == place.data(), offset == aligned);
+    EXPECT_EQ(file.value().string_section(), ModelFile::from_bytes(bytes).value().string_section());
+    const ModelFile moved = std::move(file).value();
+    EXPECT_TRUE(std::equal(moved.bytes().begin(), moved.bytes().end(), bytes.begin()));
+  }
+  EXPECT_EQ(ModelFile::borrow({}).status().code(), StatusCode::kInvalidFile);
 }
 
 TEST(Reader, ReadsAFile) {
