@@ -1,6 +1,8 @@
 // Convolution as an indirect GEMM over M = output pixels of all pictures, N = output channels,
 // K = kernel taps x input channels.
 #include <algorithm>
+#include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <numeric>
 #include <utility>
@@ -27,6 +29,22 @@ bool can_fuse_kernel_row(const Conv2dSpec& spec) {
   });
 }
 
+// Whether some value before its rounding may reach 2^31 (GemmTile::wide).
+bool may_leave_int32(const Conv2dSpec& spec) {
+  if (spec.bias.empty()) return false;
+  const size_t depth = spec.taps() * spec.in_channels_per_group();
+  const double shortcut = spec.residual != nullptr ? 255.0 * spec.residual_multiplier : 0.0;
+  for (size_t c = 0; c < spec.bias.size(); ++c) {
+    int64_t weights = 0;
+    for (const int8_t w : spec.weights.subspan(c * depth, depth)) weights += std::abs(int{w});
+    const double sum =
+        std::abs(static_cast<double>(spec.bias[c])) + 255.0 * static_cast<double>(weights);
+    // Half of the range, for the roundings on the way.
+    if (sum * std::abs(spec.multipliers[c]) + shortcut >= 0x1p30) return true;
+  }
+  return false;
+}
+
 class ConvGemmOp final : public Op {
  public:
   explicit ConvGemmOp(const Conv2dSpec& spec)
@@ -37,10 +55,11 @@ class ConvGemmOp final : public Op {
         residual_(spec.residual),
         residual_multiplier_(spec.residual_multiplier),
         rounding_(*spec.rounding),
+        wide_(may_leave_int32(spec)),
         row_taps_(can_fuse_kernel_row(spec) ? static_cast<size_t>(spec.x.kernel) : 1),
         taps_(spec.taps() / row_taps_),
         tap_channels_(spec.in_channels_per_group() * row_taps_),
-        merged_(std::clamp<size_t>(kernel_.nr / spec.out_channels_per_group(), 1, spec.groups)) {
+        merged_(std::clamp<size_t>(kernel_.lanes / spec.out_channels_per_group(), 1, spec.groups)) {
     for (const Tensor* input : inputs_) {
       indirections_.emplace_back(spec.y, row_taps_ > 1 ? fused_axis(spec.x) : spec.x,
                                  input->layout);
@@ -82,11 +101,17 @@ class ConvGemmOp final : public Op {
   Slices block_slices(const Conv2dSpec& spec, size_t block) const;
   GemmPackInput block_shape(const Conv2dSpec& spec, size_t block, const Slices& slices) const;
   Status allocate_padding();
+  // Of every group's channels, and what the last step of the last group reads past them.
+  size_t padding_bytes(size_t input) const {
+    const size_t last = (steps_.size() - 1) * block_channels();
+    return round_up(last + steps_.back()[input] * kernel_.kr, kBufferAlignment);
+  }
   size_t segments() const { return taps_ * inputs_.size(); }
+  size_t block_channels() const { return merged_ * tap_channels_; }  // input channels of a block
   size_t total_steps(size_t block) const {
     return std::accumulate(steps_[block].begin(), steps_[block].end(), size_t{0});
   }
-  void expand(size_t block, const GemmSchedule& schedule, Range tiles, const OpBuffers& buffers,
+  void expand(const GemmSchedule& schedule, Range tiles, const OpBuffers& buffers,
               const uint8_t** lhs) const;
   // What the kernels of panel `p` should bring into L2 for those who come after them.
   struct Prefetch {
@@ -101,10 +126,11 @@ class ConvGemmOp final : public Op {
   const Tensor* residual_;
   float residual_multiplier_;
   Rounding rounding_;
+  bool wide_;
   size_t row_taps_;      // taps of the kernel that lie side by side and are read as one
   size_t taps_;          // of those, each gives the GEMM one segment of every input
   size_t tap_channels_;  // input channels of one group that a tap reads
-  // Groups are merged while their output channels fit one panel: a block-diagonal weight matrix
+  // Groups are merged while their output channels fit one vector: a block-diagonal weight matrix
   // that costs no more than its groups one by one, and a fraction of the calls.
   size_t merged_;
   std::vector<Indirection> indirections_;     // of each input
@@ -193,13 +219,12 @@ Status ConvGemmOp::pack(const Conv2dSpec& spec) {
   return allocate_padding();
 }
 
-// The first block has the most channels.
 Status ConvGemmOp::allocate_padding() {
   CheckedSize bytes = 0;
   for (size_t i = 0; i < inputs_.size(); ++i) {
     padding_rows_.push_back(bytes.value());
     if (indirections_[i].needs_padding()) {
-      bytes = bytes + round_up(steps_[0][i] * kernel_.kr, kBufferAlignment);
+      bytes = bytes + padding_bytes(i);
     }
   }
   auto padding = AlignedBuffer::allocate(bytes.value(), format::cat("the padding row of ", name()));
@@ -207,8 +232,7 @@ Status ConvGemmOp::allocate_padding() {
   padding_ = std::move(padding).value();
   for (size_t i = 0; i < inputs_.size(); ++i) {
     if (!indirections_[i].needs_padding()) continue;
-    std::memset(padding_.data() + padding_rows_[i], inputs_[i]->zero_point,
-                steps_[0][i] * kernel_.kr);
+    std::memset(padding_.data() + padding_rows_[i], inputs_[i]->zero_point, padding_bytes(i));
   }
   return Status();
 }
@@ -274,11 +298,11 @@ std::unique_ptr<OpPlan> ConvGemmOp::plan(size_t batch, size_t threads) const {
   return std::make_unique<ConvGemmPlan>(*this, GemmSchedule(shape, threads));
 }
 
-void ConvGemmOp::expand(size_t block, const GemmSchedule& schedule, Range tiles,
-                        const OpBuffers& buffers, const uint8_t** lhs) const {
+void ConvGemmOp::expand(const GemmSchedule& schedule, Range tiles, const OpBuffers& buffers,
+                        const uint8_t** lhs) const {
   for (size_t i = 0; i < inputs_.size(); ++i) {
-    const auto* origin = reinterpret_cast<const uint8_t*>(buffers.inputs[i]) +
-                         inputs_[i]->layout.origin + block * merged_ * tap_channels_;
+    const auto* origin =
+        reinterpret_cast<const uint8_t*>(buffers.inputs[i]) + inputs_[i]->layout.origin;
     const auto* padding = padding_.as<const uint8_t>() + padding_rows_[i];
     const uint8_t** pointers = lhs;
     for (size_t tile = tiles.begin; tile < tiles.end; ++tile, pointers += pointers_per_tile()) {
@@ -308,10 +332,11 @@ void ConvGemmOp::run_unit(const GemmSchedule& schedule, size_t unit, const OpBuf
   std::byte* out = buffers.outputs[0] + output_.layout.origin;
   const bool head = output_.dtype == format::DType::kF32;
   const size_t element_bytes = output_.element_bytes();
-  const GemmTileFn run_tile = head ? kernel_.run_f32 : kernel_.run_u8;
+  const GemmTileFn run_strip = head ? kernel_.run_f32 : kernel_.run_u8;
 
   GemmTile args = {};
   args.segments = segments();
+  args.lhs_tile_stride = pointers_per_tile();
   args.out_stride = output_.layout.pixel_stride;
   args.residual_stride = residual_ != nullptr ? residual_->layout.pixel_stride : 0;
   args.residual_multiplier = residual_multiplier_;
@@ -319,39 +344,39 @@ void ConvGemmOp::run_unit(const GemmSchedule& schedule, size_t unit, const OpBuf
   args.zero_point = rounding_.zero_point();
   args.lo = rounding_.lo();
   args.hi = rounding_.hi();
+  args.wide = wide_;
 
   const Range all_tiles = schedule.tiles(unit);
   const Range panels = schedule.panels(unit);
   for (Range tiles = {all_tiles.begin, 0}; tiles.begin < all_tiles.end; tiles.begin = tiles.end) {
     tiles.end = std::min(tiles.begin + schedule.block_tiles(), all_tiles.end);
-    size_t expanded = steps_.size();
+    expand(schedule, tiles, buffers, lhs);
     for (size_t p = panels.begin; p < panels.end; ++p) {
       const Panel& panel = panels_[p];
-      if (panel.block != expanded) {
-        expand(panel.block, schedule, tiles, buffers, lhs);
-        expanded = panel.block;
-      }
       args.steps = steps_[panel.block].data();
       args.panel = packed_.data() + panel.offset;
       args.cols = panel.columns;
       args.lhs = lhs;
+      args.channel_offset = panel.block * block_channels();
       Prefetch prefetch = next_panel(schedule, panels, p, tiles.begin == all_tiles.begin);
+      args.prefetch_end = prefetch.end;
       const size_t prefetch_bytes = total_steps(panel.block) * kGemmPrefetchBytes;
-      for (size_t tile = tiles.begin; tile < tiles.end; ++tile) {
+      for (size_t tile = tiles.begin; tile < tiles.end; tile += args.tiles) {
         const Range pixels = schedule.pixels(tile);
         args.rows = pixels.size();
+        args.tiles = schedule.equal_tiles({tile, tiles.end});
         args.out = out + pixels.begin * args.out_stride + panel.out_channel * element_bytes;
         if (residual != nullptr) {
           args.residual = residual + pixels.begin * args.residual_stride + panel.out_channel;
         }
         args.prefetch = prefetch.begin < prefetch.end ? prefetch.begin : nullptr;
-        prefetch.begin += prefetch_bytes;
-        run_tile(args);
+        prefetch.begin += args.tiles * prefetch_bytes;
+        run_strip(args);
         if (rounding_.has_table()) {
-          rounding_.apply_table(static_cast<uint8_t*>(args.out), args.out_stride, args.rows,
-                                args.cols);
+          rounding_.apply_table(static_cast<uint8_t*>(args.out), args.out_stride,
+                                args.tiles * args.rows, args.cols);
         }
-        args.lhs += pointers_per_tile();
+        args.lhs += args.tiles * pointers_per_tile();
       }
     }
   }

@@ -16,27 +16,37 @@
 
 namespace wbcq {
 
-// One tile of `rows` output pixels by `cols` output channels.
+// A strip of `tiles` tiles, each of `rows` output pixels by `cols` output channels. The tiles of a
+// strip follow one another: tile t reads its pointers at lhs + t * lhs_tile_stride and its output,
+// residual and prefetch continue where tile t - 1 ended.
 //
-// lhs       [segments][rows] pointers to u8. Segment s reads steps[s] * kr bytes from each of its
-//           pointers, no alignment required. A segment is one kernel tap of one channel slice. When
-//           a slice's channel count is no multiple of kr, the packed weights of the missing
-//           channels are zero and up to kr - 1 bytes past the row are read: the caller keeps them
-//           readable.
+// lhs       [segments][rows] pointers to u8. Segment s reads steps[s] * kr bytes, channel_offset
+//           bytes behind each of its pointers, no alignment required: groups of a convolution
+//           differ in nothing else and share one set of pointers. A segment is one kernel tap of
+//           one channel slice. When a slice's channel count is no multiple of kr, the packed
+//           weights of the missing channels are zero and up to kr - 1 bytes past the row are read:
+//           the caller keeps them readable.
 // panel     packed weights, 64-byte aligned; layout at gemm_panel_bytes() in pack.h.
 // out       row i starts at out + i * out_stride bytes (uint8_t or float). Exactly `cols` elements
 //           of each row are written. Must not overlap lhs or residual, except that residual == out
 //           with equal strides is allowed.
 // residual  null, or u8 with row i at residual + i * residual_stride; exactly `cols` elements of
 //           each row are read. Ignored by the f32 kernels.
-// Sizes: 1 <= rows <= mr, 1 <= cols <= nr, segments >= 1, steps[s] >= 1.
+// wide      says that a value before its rounding, float(acc) * mult [+ shortcut], may reach 2^31.
+//           Rare: multipliers are well below 1 in every network seen. Ignored by the f32 kernels.
+// prefetch  null, or what the kernel may bring into L2 meanwhile, up to prefetch_end:
+//           kGemmPrefetchBytes for each step.
+// Sizes: tiles >= 1, 1 <= rows <= mr, 1 <= cols <= nr, segments >= 1, steps[s] >= 1.
 // 0 <= lo <= hi <= 255, 0 <= zero_point <= 255; |multipliers| < 2^96, so that no product overflows.
 struct GemmTile {
+  size_t tiles;
   size_t rows;
   size_t cols;
   size_t segments;
   const uint32_t* steps;
   const uint8_t* const* lhs;
+  size_t lhs_tile_stride;  // in pointers
+  size_t channel_offset;
   const void* panel;
   void* out;
   size_t out_stride;
@@ -47,15 +57,17 @@ struct GemmTile {
   int32_t zero_point;
   int32_t lo;
   int32_t hi;
+  bool wide;
   const void* prefetch;
+  const void* prefetch_end;
 };
 
-// Bytes of `prefetch` for each step of a tile.
 inline constexpr size_t kGemmPrefetchBytes = 64;
 
 using GemmTileFn = void (*)(const GemmTile& tile);
 
-// kr is the number of consecutive input channels that a packed step holds for each output channel.
+// kr is the number of consecutive input channels that a packed step holds for each output channel,
+// lanes the number of columns in one vector: a tile of at most v * lanes columns costs v vectors.
 //
 // lhs_offset is what the kernel subtracts from every activation: 0, or 128 where the instructions
 // want signed operands (u8 - 128 is u8 ^ 0x80 read as s8). gemm_pack() adds lhs_offset * sum of
@@ -64,6 +76,7 @@ struct GemmKernel {
   const char* name;
   size_t mr;
   size_t nr;
+  size_t lanes;
   size_t kr;
   int32_t lhs_offset;
   GemmTileFn run_u8;

@@ -8,6 +8,7 @@
 #include <immintrin.h>
 
 #include "kernels/gemm/gemm.h"
+#include "kernels/gemm/strip.h"
 
 namespace wbcq {
 
@@ -69,8 +70,8 @@ WBCQ_INLINE void accumulate(const GemmTile& tile, __m256i (&acc)[kRows][kVectors
     const uint8_t* a[kRows];
 #pragma GCC unroll 4
     for (size_t i = 0; i < kRows; ++i) a[i] = lhs[i];
-    const size_t bytes = size_t{tile.steps[segment]} * kKr;
-    for (size_t offset = 0; offset < bytes; offset += kKr, weights += kStepBytes) {
+    const size_t end = tile.channel_offset + size_t{tile.steps[segment]} * kKr;
+    for (size_t offset = tile.channel_offset; offset < end; offset += kKr, weights += kStepBytes) {
       dot_step<kRows, kVectors>(a, offset, weights, acc);
     }
   }
@@ -202,8 +203,9 @@ constexpr RunRows kRunRows[kMr][kNr / kLanes] = {
     {run_rows<2, 1>, run_rows<2, 2>, run_rows<2, 3>, run_rows<2, 4>},
     {run_rows<3, 1>, run_rows<3, 2>, run_rows<3, 3>, run_rows<3, 4>}};
 
-void run(const GemmTile& tile, Output output) {
-  kRunRows[tile.rows - 1][(tile.cols - 1) / kLanes](tile, output);
+void run(const GemmTile& strip, Output output) {
+  const RunRows run_rows = kRunRows[strip.rows - 1][(strip.cols - 1) / kLanes];
+  for_each_tile(strip, [&](const GemmTile& tile) { run_rows(tile, output); });
 }
 
 void run_u8(const GemmTile& tile) { run(tile, Output::kU8); }
@@ -211,7 +213,7 @@ void run_f32(const GemmTile& tile) { run(tile, Output::kF32); }
 
 }  // namespace
 
-const GemmKernel gemm_x86_avx2 = {"gemm_u8_u8_s8c_3x32c4_avx2", kMr,    kNr,    kKr,
+const GemmKernel gemm_x86_avx2 = {"gemm_u8_u8_s8c_3x32c4_avx2", kMr,    kNr,    kLanes, kKr,
                                   /*lhs_offset=*/128,           run_u8, run_f32};
 
 }  // namespace wbcq
