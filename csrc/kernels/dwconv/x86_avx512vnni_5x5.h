@@ -19,7 +19,7 @@ class ShiftedWeights {
         up_(_mm_cvtsi64_si128(static_cast<long long>(32 - 8 * shift))) {}
 
   // A packed group whose steps are those of FixedWindow<Simd, 8, 5, stride>: two for each column.
-  void write(const std::byte* group, std::byte* to) const {
+  WBCQ_NOINLINE void write(const std::byte* group, std::byte* to) const {
     for (size_t i = 0; i < 2 * kStepBytes; i += kVectorBytes) {
       _mm512_store_si512(to + i, _mm512_load_si512(group + i));
     }

@@ -165,7 +165,8 @@ __mmask64 first_bytes(size_t n) { return ~__mmask64{0} >> (kLanes - n); }
 // `period` vectors.
 constexpr size_t kMostPeriod = 24;
 
-void scale_run(const MulU8& args, const Scale& scale, size_t period) {
+// The constants come by value: a store of bytes might change what a reference refers to.
+void scale_run(const MulU8& args, const Scale scale, size_t period) {
   Scale::Factors factors[kMostPeriod];
   uint8_t repeated[kMostPeriod * kLanes];
   for (size_t i = 0; i < period * kLanes; i += args.channels) {
@@ -175,20 +176,22 @@ void scale_run(const MulU8& args, const Scale& scale, size_t period) {
     factors[v] = scale.factors(_mm512_loadu_si512(repeated + v * kLanes));
   }
   const size_t size = args.pixels * args.channels;
+  const uint8_t* const a = args.a;
+  uint8_t* const out = args.out;
   size_t v = 0;
   size_t i = 0;
   for (; size - i >= kLanes; i += kLanes) {
-    _mm512_storeu_si512(args.out + i, scale.apply(_mm512_loadu_si512(args.a + i), factors[v]));
+    _mm512_storeu_si512(out + i, scale.apply(_mm512_loadu_si512(a + i), factors[v]));
     v = v + 1 < period ? v + 1 : 0;
   }
   if (i < size) {
     const __mmask64 mask = first_bytes(size - i);
-    const __m512i a = _mm512_maskz_loadu_epi8(mask, args.a + i);
-    _mm512_mask_storeu_epi8(args.out + i, mask, scale.apply(a, factors[v]));
+    const __m512i last = _mm512_maskz_loadu_epi8(mask, a + i);
+    _mm512_mask_storeu_epi8(out + i, mask, scale.apply(last, factors[v]));
   }
 }
 
-void scale_pixels(const MulU8& args, const Scale& scale) {
+void scale_pixels(const MulU8& args, const Scale scale) {
   for (size_t c = 0; c < args.channels; c += kLanes) {
     const size_t left = args.channels - c;
     const __mmask64 mask = first_bytes(left < kLanes ? left : kLanes);
