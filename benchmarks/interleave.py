@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 __all__ = ["Timing", "interleave"]
 
+LONG_CALL = 0.2  # seconds
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -61,14 +63,16 @@ def interleave(
     """
     repeats: dict[str, int] = {}
     turns: dict[str, set[int]] = {}
+    warms_up: dict[str, bool] = {}
     for name, call in candidates.items():
         call()
         start = time.perf_counter()
         call()
         once = max(time.perf_counter() - start, 1e-7)
         repeats[name] = max(1, min(10_000, round(seconds_per_round / once)))
-        # A turn begins with one call that is not timed.
-        most = seconds_in_all / ((repeats[name] + 1) * once)
+        # A turn begins with one call that is not timed, unless a call is long enough to do without.
+        warms_up[name] = once < LONG_CALL
+        most = seconds_in_all / ((repeats[name] + warms_up[name]) * once)
         turns[name] = _spread(rounds, max(2, int(min(rounds, most))))
     samples: dict[str, list[float | None]] = {name: [] for name in candidates}
     names = list(candidates)
@@ -78,7 +82,8 @@ def interleave(
                 samples[name].append(None)
                 continue
             call, count = candidates[name], repeats[name]
-            call()
+            if warms_up[name]:
+                call()
             start = time.perf_counter()
             for _ in range(count):
                 call()
