@@ -40,7 +40,7 @@ class ConvGemmOp final : public Op {
         row_taps_(can_fuse_kernel_row(spec) ? static_cast<size_t>(spec.x.kernel) : 1),
         taps_(spec.taps() / row_taps_),
         tap_channels_(spec.in_channels_per_group() * row_taps_),
-        merged_(std::clamp<size_t>(kernel_.nr / spec.out_channels_per_group(), 1, spec.groups)) {
+        merged_(std::clamp<size_t>(kernel_.lanes / spec.out_channels_per_group(), 1, spec.groups)) {
     for (const Tensor* input : inputs_) {
       indirections_.emplace_back(spec.y, row_taps_ > 1 ? fused_axis(spec.x) : spec.x,
                                  input->layout);
@@ -82,11 +82,17 @@ class ConvGemmOp final : public Op {
   Slices block_slices(const Conv2dSpec& spec, size_t block) const;
   GemmPackInput block_shape(const Conv2dSpec& spec, size_t block, const Slices& slices) const;
   Status allocate_padding();
+  // Of every group's channels, and what the last step of the last group reads past them.
+  size_t padding_bytes(size_t input) const {
+    const size_t last = (steps_.size() - 1) * block_channels();
+    return round_up(last + steps_.back()[input] * kernel_.kr, kBufferAlignment);
+  }
   size_t segments() const { return taps_ * inputs_.size(); }
+  size_t block_channels() const { return merged_ * tap_channels_; }  // input channels of a block
   size_t total_steps(size_t block) const {
     return std::accumulate(steps_[block].begin(), steps_[block].end(), size_t{0});
   }
-  void expand(size_t block, const GemmSchedule& schedule, Range tiles, const OpBuffers& buffers,
+  void expand(const GemmSchedule& schedule, Range tiles, const OpBuffers& buffers,
               const uint8_t** lhs) const;
   // What the kernels of panel `p` should bring into L2 for those who come after them.
   struct Prefetch {
@@ -104,7 +110,7 @@ class ConvGemmOp final : public Op {
   size_t row_taps_;      // taps of the kernel that lie side by side and are read as one
   size_t taps_;          // of those, each gives the GEMM one segment of every input
   size_t tap_channels_;  // input channels of one group that a tap reads
-  // Groups are merged while their output channels fit one panel: a block-diagonal weight matrix
+  // Groups are merged while their output channels fit one vector: a block-diagonal weight matrix
   // that costs no more than its groups one by one, and a fraction of the calls.
   size_t merged_;
   std::vector<Indirection> indirections_;     // of each input
@@ -193,13 +199,12 @@ Status ConvGemmOp::pack(const Conv2dSpec& spec) {
   return allocate_padding();
 }
 
-// The first block has the most channels.
 Status ConvGemmOp::allocate_padding() {
   CheckedSize bytes = 0;
   for (size_t i = 0; i < inputs_.size(); ++i) {
     padding_rows_.push_back(bytes.value());
     if (indirections_[i].needs_padding()) {
-      bytes = bytes + round_up(steps_[0][i] * kernel_.kr, kBufferAlignment);
+      bytes = bytes + padding_bytes(i);
     }
   }
   auto padding = AlignedBuffer::allocate(bytes.value(), format::cat("the padding row of ", name()));
@@ -207,8 +212,7 @@ Status ConvGemmOp::allocate_padding() {
   padding_ = std::move(padding).value();
   for (size_t i = 0; i < inputs_.size(); ++i) {
     if (!indirections_[i].needs_padding()) continue;
-    std::memset(padding_.data() + padding_rows_[i], inputs_[i]->zero_point,
-                steps_[0][i] * kernel_.kr);
+    std::memset(padding_.data() + padding_rows_[i], inputs_[i]->zero_point, padding_bytes(i));
   }
   return Status();
 }
@@ -274,11 +278,11 @@ std::unique_ptr<OpPlan> ConvGemmOp::plan(size_t batch, size_t threads) const {
   return std::make_unique<ConvGemmPlan>(*this, GemmSchedule(shape, threads));
 }
 
-void ConvGemmOp::expand(size_t block, const GemmSchedule& schedule, Range tiles,
-                        const OpBuffers& buffers, const uint8_t** lhs) const {
+void ConvGemmOp::expand(const GemmSchedule& schedule, Range tiles, const OpBuffers& buffers,
+                        const uint8_t** lhs) const {
   for (size_t i = 0; i < inputs_.size(); ++i) {
-    const auto* origin = reinterpret_cast<const uint8_t*>(buffers.inputs[i]) +
-                         inputs_[i]->layout.origin + block * merged_ * tap_channels_;
+    const auto* origin =
+        reinterpret_cast<const uint8_t*>(buffers.inputs[i]) + inputs_[i]->layout.origin;
     const auto* padding = padding_.as<const uint8_t>() + padding_rows_[i];
     const uint8_t** pointers = lhs;
     for (size_t tile = tiles.begin; tile < tiles.end; ++tile, pointers += pointers_per_tile()) {
@@ -324,17 +328,14 @@ void ConvGemmOp::run_unit(const GemmSchedule& schedule, size_t unit, const OpBuf
   const Range panels = schedule.panels(unit);
   for (Range tiles = {all_tiles.begin, 0}; tiles.begin < all_tiles.end; tiles.begin = tiles.end) {
     tiles.end = std::min(tiles.begin + schedule.block_tiles(), all_tiles.end);
-    size_t expanded = steps_.size();
+    expand(schedule, tiles, buffers, lhs);
     for (size_t p = panels.begin; p < panels.end; ++p) {
       const Panel& panel = panels_[p];
-      if (panel.block != expanded) {
-        expand(panel.block, schedule, tiles, buffers, lhs);
-        expanded = panel.block;
-      }
       args.steps = steps_[panel.block].data();
       args.panel = packed_.data() + panel.offset;
       args.cols = panel.columns;
       args.lhs = lhs;
+      args.channel_offset = panel.block * block_channels();
       Prefetch prefetch = next_panel(schedule, panels, p, tiles.begin == all_tiles.begin);
       const size_t prefetch_bytes = total_steps(panel.block) * kGemmPrefetchBytes;
       for (size_t tile = tiles.begin; tile < tiles.end; ++tile) {

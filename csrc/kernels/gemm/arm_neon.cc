@@ -114,7 +114,7 @@ WBCQ_INLINE void accumulate(const GemmTile& tile, int32x4_t (&sum)[kRows][kVecto
   for (size_t segment = 0; segment < tile.segments; ++segment, lhs += kRows) {
     const uint8_t* row[kRows];
 #pragma GCC unroll 4
-    for (size_t i = 0; i < kRows; ++i) row[i] = lhs[i];
+    for (size_t i = 0; i < kRows; ++i) row[i] = lhs[i] + tile.channel_offset;
     size_t steps = tile.steps[segment];
     size_t offset = 0;
     for (; steps >= 2; steps -= 2, offset += 2 * kKr, weights += 2 * kStepBytes) {
@@ -160,7 +160,7 @@ void run_f32(const GemmTile& tile) { run(tile, Output::kF32); }
 
 }  // namespace
 
-const GemmKernel gemm_arm_neon = {"gemm_u8_u8_s8c_4x8c4_neon", kMr,    kNr,    kKr,
+const GemmKernel gemm_arm_neon = {"gemm_u8_u8_s8c_4x8c4_neon", kMr,    kNr,    kLanes, kKr,
                                   /*lhs_offset=*/128,          run_u8, run_f32};
 
 }  // namespace wbcq

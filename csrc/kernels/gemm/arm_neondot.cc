@@ -56,7 +56,7 @@ WBCQ_INLINE void accumulate(const GemmTile& tile, int32x4_t (&acc)[kRows][kVecto
   for (size_t segment = 0; segment < tile.segments; ++segment, lhs += kRows) {
     const uint8_t* row[kRows];
 #pragma GCC unroll 4
-    for (size_t i = 0; i < kRows; ++i) row[i] = lhs[i];
+    for (size_t i = 0; i < kRows; ++i) row[i] = lhs[i] + tile.channel_offset;
     size_t steps = tile.steps[segment];
     size_t offset = 0;
     int8x16_t a[kRows];
@@ -111,6 +111,6 @@ void run_f32(const GemmTile& tile) { run(tile, Output::kF32); }
 }  // namespace
 
 const GemmKernel gemm_arm_neondot = {
-    "gemm_u8_u8_s8c_4x16c4_neondot", kMr, kNr, kKr, /*lhs_offset=*/128, run_u8, run_f32};
+    "gemm_u8_u8_s8c_4x16c4_neondot", kMr, kNr, kLanes, kKr, /*lhs_offset=*/128, run_u8, run_f32};
 
 }  // namespace wbcq

@@ -63,7 +63,8 @@ WBCQ_INLINE void accumulate(const GemmTile& tile, int32x4_t (&acc)[pairs_of(kRow
   for (size_t segment = 0; segment < tile.segments; ++segment, lhs += kRows) {
     const uint8_t* row[2 * kPairs];
 #pragma GCC unroll 4
-    for (size_t i = 0; i < 2 * kPairs; ++i) row[i] = lhs[i < kRows ? i : kRows - 1];
+    for (size_t i = 0; i < 2 * kPairs; ++i)
+      row[i] = lhs[i < kRows ? i : kRows - 1] + tile.channel_offset;
     size_t steps = tile.steps[segment];
     size_t offset = 0;
     for (; steps >= 2; steps -= 2, offset += 2 * kKr, weights += 2 * kStepBytes) {
@@ -129,6 +130,6 @@ void run_f32(const GemmTile& tile) { run(tile, Output::kF32); }
 }  // namespace
 
 const GemmKernel gemm_arm_neoni8mm = {
-    "gemm_u8_u8_s8c_4x16c8_neoni8mm", kMr, kNr, kKr, /*lhs_offset=*/0, run_u8, run_f32};
+    "gemm_u8_u8_s8c_4x16c8_neoni8mm", kMr, kNr, kLanes, kKr, /*lhs_offset=*/0, run_u8, run_f32};
 
 }  // namespace wbcq

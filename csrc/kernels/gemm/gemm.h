@@ -18,11 +18,12 @@ namespace wbcq {
 
 // One tile of `rows` output pixels by `cols` output channels.
 //
-// lhs       [segments][rows] pointers to u8. Segment s reads steps[s] * kr bytes from each of its
-//           pointers, no alignment required. A segment is one kernel tap of one channel slice. When
-//           a slice's channel count is no multiple of kr, the packed weights of the missing
-//           channels are zero and up to kr - 1 bytes past the row are read: the caller keeps them
-//           readable.
+// lhs       [segments][rows] pointers to u8. Segment s reads steps[s] * kr bytes, channel_offset
+//           bytes behind each of its pointers, no alignment required: groups of a convolution
+//           differ in nothing else and share one set of pointers. A segment is one kernel tap of
+//           one channel slice. When a slice's channel count is no multiple of kr, the packed
+//           weights of the missing channels are zero and up to kr - 1 bytes past the row are read:
+//           the caller keeps them readable.
 // panel     packed weights, 64-byte aligned; layout at gemm_panel_bytes() in pack.h.
 // out       row i starts at out + i * out_stride bytes (uint8_t or float). Exactly `cols` elements
 //           of each row are written. Must not overlap lhs or residual, except that residual == out
@@ -37,6 +38,7 @@ struct GemmTile {
   size_t segments;
   const uint32_t* steps;
   const uint8_t* const* lhs;
+  size_t channel_offset;
   const void* panel;
   void* out;
   size_t out_stride;
@@ -55,7 +57,8 @@ inline constexpr size_t kGemmPrefetchBytes = 64;
 
 using GemmTileFn = void (*)(const GemmTile& tile);
 
-// kr is the number of consecutive input channels that a packed step holds for each output channel.
+// kr is the number of consecutive input channels that a packed step holds for each output channel,
+// lanes the number of columns in one vector: a tile of at most v * lanes columns costs v vectors.
 //
 // lhs_offset is what the kernel subtracts from every activation: 0, or 128 where the instructions
 // want signed operands (u8 - 128 is u8 ^ 0x80 read as s8). gemm_pack() adds lhs_offset * sum of
@@ -64,6 +67,7 @@ struct GemmKernel {
   const char* name;
   size_t mr;
   size_t nr;
+  size_t lanes;
   size_t kr;
   int32_t lhs_offset;
   GemmTileFn run_u8;

@@ -36,7 +36,7 @@ void accumulate(const GemmTile& tile, const Panel& panel, uint32_t (&acc)[kMr][k
   for (size_t segment = 0; segment < tile.segments; ++segment, lhs += tile.rows) {
     for (size_t offset = 0; offset < tile.steps[segment] * kKr; offset += kKr) {
       for (size_t i = 0; i < tile.rows; ++i) {
-        const uint8_t* a = lhs[i] + offset;
+        const uint8_t* a = lhs[i] + tile.channel_offset + offset;
         for (size_t j = 0; j < kNr; ++j) {
           const int8_t* w = weights + j * kKr;
           acc[i][j] += static_cast<uint32_t>(a[0] * w[0] + a[1] * w[1] + a[2] * w[2] + a[3] * w[3]);
@@ -81,7 +81,13 @@ void run_f32(const GemmTile& tile) {
 
 }  // namespace
 
-const GemmKernel gemm_reference = {
-    "gemm_u8_u8_s8c_4x8c4_reference", kMr, kNr, kKr, /*lhs_offset=*/0, run_u8, run_f32};
+const GemmKernel gemm_reference = {"gemm_u8_u8_s8c_4x8c4_reference",
+                                   kMr,
+                                   kNr,
+                                   /*lanes=*/kNr,
+                                   kKr,
+                                   /*lhs_offset=*/0,
+                                   run_u8,
+                                   run_f32};
 
 }  // namespace wbcq

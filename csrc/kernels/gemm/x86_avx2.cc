@@ -69,8 +69,8 @@ WBCQ_INLINE void accumulate(const GemmTile& tile, __m256i (&acc)[kRows][kVectors
     const uint8_t* a[kRows];
 #pragma GCC unroll 4
     for (size_t i = 0; i < kRows; ++i) a[i] = lhs[i];
-    const size_t bytes = size_t{tile.steps[segment]} * kKr;
-    for (size_t offset = 0; offset < bytes; offset += kKr, weights += kStepBytes) {
+    const size_t end = tile.channel_offset + size_t{tile.steps[segment]} * kKr;
+    for (size_t offset = tile.channel_offset; offset < end; offset += kKr, weights += kStepBytes) {
       dot_step<kRows, kVectors>(a, offset, weights, acc);
     }
   }
@@ -211,7 +211,7 @@ void run_f32(const GemmTile& tile) { run(tile, Output::kF32); }
 
 }  // namespace
 
-const GemmKernel gemm_x86_avx2 = {"gemm_u8_u8_s8c_3x32c4_avx2", kMr,    kNr,    kKr,
+const GemmKernel gemm_x86_avx2 = {"gemm_u8_u8_s8c_3x32c4_avx2", kMr,    kNr,    kLanes, kKr,
                                   /*lhs_offset=*/128,           run_u8, run_f32};
 
 }  // namespace wbcq

@@ -79,9 +79,9 @@ WBCQ_INLINE void accumulate(const GemmTile& tile, __m512i (&sum)[kRows][kVectors
     const uint8_t* a[kRows];
 #pragma GCC unroll 16
     for (size_t i = 0; i < kRows; ++i) a[i] = lhs[i];
-    const size_t bytes = size_t{tile.steps[segment]} * kKr;
-    size_t offset = 0;
-    for (; offset + kChains * kKr <= bytes; offset += kChains * kKr) {
+    size_t offset = tile.channel_offset;
+    const size_t end = offset + size_t{tile.steps[segment]} * kKr;
+    for (; offset + kChains * kKr <= end; offset += kChains * kKr) {
 #pragma GCC unroll 4
       for (size_t c = 0; c < kChains; ++c) {
         dot_step<kRows, kVectors>(a, offset + c * kKr, weights + c * kStepBytes, acc[c]);
@@ -93,7 +93,7 @@ WBCQ_INLINE void accumulate(const GemmTile& tile, __m512i (&sum)[kRows][kVectors
       }
     }
     if constexpr (kChains > 1) {
-      for (; offset < bytes; offset += kKr, weights += kStepBytes) {
+      for (; offset < end; offset += kKr, weights += kStepBytes) {
         dot_step<kRows, kVectors>(a, offset, weights, acc[0]);
       }
     }
@@ -250,6 +250,6 @@ void run_f32(const GemmTile& tile) { run(tile, Output::kF32); }
 }  // namespace
 
 const GemmKernel gemm_x86_avx512vnni = {
-    "gemm_u8_u8_s8c_14x32c4_avx512vnni", kMr, kNr, kKr, /*lhs_offset=*/0, run_u8, run_f32};
+    "gemm_u8_u8_s8c_14x32c4_avx512vnni", kMr, kNr, kLanes, kKr, /*lhs_offset=*/0, run_u8, run_f32};
 
 }  // namespace wbcq

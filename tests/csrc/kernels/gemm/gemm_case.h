@@ -44,6 +44,7 @@ struct GemmCase {
   int32_t zero_point = 128;
   int32_t lo = 0;
   int32_t hi = 255;
+  size_t channel_offset = 0;
   size_t panel = 0;  // computes this panel of panel + 1
 
   std::string describe() const;
@@ -89,7 +90,7 @@ class Problem {
     int64_t sum = bias_[first_ + col];
     for (size_t s = 0; s < segments(); ++s) {
       const size_t slice = s % c_.slices.size();
-      const uint8_t* a = pointers_[s * c_.rows + row];
+      const uint8_t* a = pointers_[s * c_.rows + row] + c_.channel_offset;
       for (size_t k = 0; k < c_.slices[slice]; ++k) {
         sum += (int64_t{a[k]} - zero_points_[slice]) * *w++;
       }
@@ -108,6 +109,7 @@ class Problem {
     tile.segments = segments();
     tile.steps = steps_.data();
     tile.lhs = pointers_.data();
+    tile.channel_offset = c_.channel_offset;
     tile.panel = packed_->data() + c_.panel * panel_bytes_;
     tile.residual_multiplier = c_.residual_multiplier;
     tile.residual_zero_point = c_.residual_zero_point;
@@ -125,7 +127,7 @@ class Problem {
     std::iota(order.begin(), order.end(), size_t{0});
     std::shuffle(order.begin(), order.end(), random.engine());
     std::vector<size_t> offsets(order.size());
-    size_t size = 0;
+    size_t size = c_.channel_offset;
     for (size_t index : order) {
       size += static_cast<size_t>(random.uniform(0, 3));
       offsets[index] = size;
@@ -136,7 +138,7 @@ class Problem {
     for (size_t i = 0; i < size; ++i) {
       (*lhs_)[i] = pick(c_.activations, i, static_cast<uint8_t>(random.uniform(0, 255)));
     }
-    for (size_t offset : offsets) pointers_.push_back(lhs_->data() + offset);
+    for (size_t offset : offsets) pointers_.push_back(lhs_->data() + offset - c_.channel_offset);
     for (size_t s = 0; s < segments(); ++s) {
       const size_t channels = c_.slices[s % c_.slices.size()];
       steps_.push_back(static_cast<uint32_t>((channels + kernel_.kr - 1) / kernel_.kr));
@@ -191,7 +193,7 @@ inline std::string GemmCase::describe() const {
   text << rows << "x" << cols << ", " << taps << " taps, slices";
   for (uint32_t channels : slices) text << " " << channels;
   text << ", residual " << static_cast<int>(residual) << ", zero point " << zero_point << ", ["
-       << lo << ", " << hi << "], panel " << panel;
+       << lo << ", " << hi << "], channel offset " << channel_offset << ", panel " << panel;
   return text.str();
 }
 

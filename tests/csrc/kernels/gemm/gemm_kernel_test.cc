@@ -130,6 +130,22 @@ TEST_P(GemmKernelTest, DeepSums) {
   }
 }
 
+// The groups of a convolution: the same pointers, other channels.
+TEST_P(GemmKernelTest, ChannelOffsets) {
+  for (size_t offset : {1, 4, 16, 61, 400}) {
+    for (size_t rows = 1; rows <= kernel().mr; ++rows) {
+      GemmCase c;
+      c.rows = rows;
+      c.cols = random_cols();
+      c.taps = 3;
+      c.slices = {16, 5};
+      c.channel_offset = offset;
+      ASSERT_NO_FATAL_FAILURE(check_u8(kernel(), c, random_));
+      ASSERT_NO_FATAL_FAILURE(check_f32(kernel(), c, random_));
+    }
+  }
+}
+
 TEST_P(GemmKernelTest, PanelsAfterTheFirst) {
   for (size_t panel : {1, 3}) {
     for (GemmCase c : tiles()) {
@@ -316,6 +332,7 @@ TEST_P(GemmKernelTest, RandomCases) {
     c.lo = static_cast<int32_t>(random_.uniform(0, 255));
     c.hi = static_cast<int32_t>(random_.uniform(c.lo, 255));
     c.panel = static_cast<size_t>(random_.uniform(0, 2));
+    c.channel_offset = static_cast<size_t>(random_.uniform(0, 100));
     ASSERT_NO_FATAL_FAILURE(check_u8(kernel(), c, random_));
     ASSERT_NO_FATAL_FAILURE(check_f32(kernel(), c, random_));
   }

@@ -19,7 +19,7 @@ using testing::GuardedBuffer;
 using testing::Random;
 
 GemmKernel geometry(size_t nr, size_t kr, int32_t lhs_offset) {
-  return {"geometry", 1, nr, kr, lhs_offset, nullptr, nullptr};
+  return {"geometry", 1, nr, nr, kr, lhs_offset, nullptr, nullptr};
 }
 
 template <typename T>
