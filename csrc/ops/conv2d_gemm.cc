@@ -1,6 +1,8 @@
 // Convolution as an indirect GEMM over M = output pixels of all pictures, N = output channels,
 // K = kernel taps x input channels.
 #include <algorithm>
+#include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <numeric>
 #include <utility>
@@ -27,6 +29,22 @@ bool can_fuse_kernel_row(const Conv2dSpec& spec) {
   });
 }
 
+// Whether some value before its rounding may reach 2^31 (GemmTile::wide).
+bool may_leave_int32(const Conv2dSpec& spec) {
+  if (spec.bias.empty()) return false;
+  const size_t depth = spec.taps() * spec.in_channels_per_group();
+  const double shortcut = spec.residual != nullptr ? 255.0 * spec.residual_multiplier : 0.0;
+  for (size_t c = 0; c < spec.bias.size(); ++c) {
+    int64_t weights = 0;
+    for (const int8_t w : spec.weights.subspan(c * depth, depth)) weights += std::abs(int{w});
+    const double sum =
+        std::abs(static_cast<double>(spec.bias[c])) + 255.0 * static_cast<double>(weights);
+    // Half of the range, for the roundings on the way.
+    if (sum * std::abs(spec.multipliers[c]) + shortcut >= 0x1p30) return true;
+  }
+  return false;
+}
+
 class ConvGemmOp final : public Op {
  public:
   explicit ConvGemmOp(const Conv2dSpec& spec)
@@ -37,6 +55,7 @@ class ConvGemmOp final : public Op {
         residual_(spec.residual),
         residual_multiplier_(spec.residual_multiplier),
         rounding_(*spec.rounding),
+        wide_(may_leave_int32(spec)),
         row_taps_(can_fuse_kernel_row(spec) ? static_cast<size_t>(spec.x.kernel) : 1),
         taps_(spec.taps() / row_taps_),
         tap_channels_(spec.in_channels_per_group() * row_taps_),
@@ -107,6 +126,7 @@ class ConvGemmOp final : public Op {
   const Tensor* residual_;
   float residual_multiplier_;
   Rounding rounding_;
+  bool wide_;
   size_t row_taps_;      // taps of the kernel that lie side by side and are read as one
   size_t taps_;          // of those, each gives the GEMM one segment of every input
   size_t tap_channels_;  // input channels of one group that a tap reads
@@ -312,10 +332,11 @@ void ConvGemmOp::run_unit(const GemmSchedule& schedule, size_t unit, const OpBuf
   std::byte* out = buffers.outputs[0] + output_.layout.origin;
   const bool head = output_.dtype == format::DType::kF32;
   const size_t element_bytes = output_.element_bytes();
-  const GemmTileFn run_tile = head ? kernel_.run_f32 : kernel_.run_u8;
+  const GemmTileFn run_strip = head ? kernel_.run_f32 : kernel_.run_u8;
 
   GemmTile args = {};
   args.segments = segments();
+  args.lhs_tile_stride = pointers_per_tile();
   args.out_stride = output_.layout.pixel_stride;
   args.residual_stride = residual_ != nullptr ? residual_->layout.pixel_stride : 0;
   args.residual_multiplier = residual_multiplier_;
@@ -323,6 +344,7 @@ void ConvGemmOp::run_unit(const GemmSchedule& schedule, size_t unit, const OpBuf
   args.zero_point = rounding_.zero_point();
   args.lo = rounding_.lo();
   args.hi = rounding_.hi();
+  args.wide = wide_;
 
   const Range all_tiles = schedule.tiles(unit);
   const Range panels = schedule.panels(unit);
@@ -337,22 +359,24 @@ void ConvGemmOp::run_unit(const GemmSchedule& schedule, size_t unit, const OpBuf
       args.lhs = lhs;
       args.channel_offset = panel.block * block_channels();
       Prefetch prefetch = next_panel(schedule, panels, p, tiles.begin == all_tiles.begin);
+      args.prefetch_end = prefetch.end;
       const size_t prefetch_bytes = total_steps(panel.block) * kGemmPrefetchBytes;
-      for (size_t tile = tiles.begin; tile < tiles.end; ++tile) {
+      for (size_t tile = tiles.begin; tile < tiles.end; tile += args.tiles) {
         const Range pixels = schedule.pixels(tile);
         args.rows = pixels.size();
+        args.tiles = schedule.equal_tiles({tile, tiles.end});
         args.out = out + pixels.begin * args.out_stride + panel.out_channel * element_bytes;
         if (residual != nullptr) {
           args.residual = residual + pixels.begin * args.residual_stride + panel.out_channel;
         }
         args.prefetch = prefetch.begin < prefetch.end ? prefetch.begin : nullptr;
-        prefetch.begin += prefetch_bytes;
-        run_tile(args);
+        prefetch.begin += args.tiles * prefetch_bytes;
+        run_strip(args);
         if (rounding_.has_table()) {
-          rounding_.apply_table(static_cast<uint8_t*>(args.out), args.out_stride, args.rows,
-                                args.cols);
+          rounding_.apply_table(static_cast<uint8_t*>(args.out), args.out_stride,
+                                args.tiles * args.rows, args.cols);
         }
-        args.lhs += pointers_per_tile();
+        args.lhs += args.tiles * pointers_per_tile();
       }
     }
   }

@@ -3,6 +3,7 @@
 #ifndef WBCQ_OPS_GEMM_SCHEDULE_H_
 #define WBCQ_OPS_GEMM_SCHEDULE_H_
 
+#include <algorithm>
 #include <cstddef>
 
 #include "base/checked.h"
@@ -31,6 +32,11 @@ class GemmSchedule {
   }
   // Heights differ by at most one: 49 pixels and mr = 14 give 13 + 12 + 12 + 12.
   Range pixels(size_t tile) const { return split_evenly(pixels_, tiles_, tile); }
+  // How many tiles from the first of the range on are of its height.
+  size_t equal_tiles(Range tiles) const {
+    const size_t tall = pixels_ % tiles_;  // the tiles in front are one pixel taller
+    return (tiles.begin < tall ? std::min(tall, tiles.end) : tiles.end) - tiles.begin;
+  }
   size_t block_tiles() const { return block_tiles_; }
   // Whether a unit's weights are still in L2 when its next block of tiles reads them again.
   bool weights_stay() const { return weights_stay_; }

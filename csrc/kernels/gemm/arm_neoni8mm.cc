@@ -120,8 +120,9 @@ constexpr RunRows kRunRows[kMr][kNr / kLanes] = {
     {run_rows<3, 1>, run_rows<3, 2>, run_rows<3, 3>, run_rows<3, 4>},
     {run_rows<4, 1>, run_rows<4, 2>, run_rows<4, 3>, run_rows<4, 4>}};
 
-void run(const GemmTile& tile, Output output) {
-  kRunRows[tile.rows - 1][(tile.cols - 1) / kLanes](tile, output);
+void run(const GemmTile& strip, Output output) {
+  const RunRows run_rows = kRunRows[strip.rows - 1][(strip.cols - 1) / kLanes];
+  for_each_tile(strip, [&](const GemmTile& tile) { run_rows(tile, output); });
 }
 
 void run_u8(const GemmTile& tile) { run(tile, Output::kU8); }

@@ -7,6 +7,7 @@
 #include <arm_neon.h>
 
 #include "kernels/gemm/gemm.h"
+#include "kernels/gemm/strip.h"
 
 #define WBCQ_INLINE inline __attribute__((always_inline))
 

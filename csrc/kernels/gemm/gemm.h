@@ -16,7 +16,9 @@
 
 namespace wbcq {
 
-// One tile of `rows` output pixels by `cols` output channels.
+// A strip of `tiles` tiles, each of `rows` output pixels by `cols` output channels. The tiles of a
+// strip follow one another: tile t reads its pointers at lhs + t * lhs_tile_stride and its output,
+// residual and prefetch continue where tile t - 1 ended.
 //
 // lhs       [segments][rows] pointers to u8. Segment s reads steps[s] * kr bytes, channel_offset
 //           bytes behind each of its pointers, no alignment required: groups of a convolution
@@ -30,14 +32,20 @@ namespace wbcq {
 //           with equal strides is allowed.
 // residual  null, or u8 with row i at residual + i * residual_stride; exactly `cols` elements of
 //           each row are read. Ignored by the f32 kernels.
-// Sizes: 1 <= rows <= mr, 1 <= cols <= nr, segments >= 1, steps[s] >= 1.
+// wide      says that a value before its rounding, float(acc) * mult [+ shortcut], may reach 2^31.
+//           Rare: multipliers are well below 1 in every network seen. Ignored by the f32 kernels.
+// prefetch  null, or what the kernel may bring into L2 meanwhile, up to prefetch_end:
+//           kGemmPrefetchBytes for each step.
+// Sizes: tiles >= 1, 1 <= rows <= mr, 1 <= cols <= nr, segments >= 1, steps[s] >= 1.
 // 0 <= lo <= hi <= 255, 0 <= zero_point <= 255; |multipliers| < 2^96, so that no product overflows.
 struct GemmTile {
+  size_t tiles;
   size_t rows;
   size_t cols;
   size_t segments;
   const uint32_t* steps;
   const uint8_t* const* lhs;
+  size_t lhs_tile_stride;  // in pointers
   size_t channel_offset;
   const void* panel;
   void* out;
@@ -49,10 +57,11 @@ struct GemmTile {
   int32_t zero_point;
   int32_t lo;
   int32_t hi;
+  bool wide;
   const void* prefetch;
+  const void* prefetch_end;
 };
 
-// Bytes of `prefetch` for each step of a tile.
 inline constexpr size_t kGemmPrefetchBytes = 64;
 
 using GemmTileFn = void (*)(const GemmTile& tile);

@@ -1,6 +1,7 @@
 // The scalar kernel: the contract of gemm.h in plain C++, for machines without a kernel of their
 // own and as what every other kernel is compared with.
 #include "kernels/gemm/gemm.h"
+#include "kernels/gemm/strip.h"
 #include "quant/requant.h"
 
 namespace wbcq {
@@ -47,7 +48,7 @@ void accumulate(const GemmTile& tile, const Panel& panel, uint32_t (&acc)[kMr][k
   }
 }
 
-void run_u8(const GemmTile& tile) {
+void run_tile_u8(const GemmTile& tile) {
   const Panel panel = open_panel(tile.panel);
   uint32_t acc[kMr][kNr];
   accumulate(tile, panel, acc);
@@ -67,7 +68,7 @@ void run_u8(const GemmTile& tile) {
   }
 }
 
-void run_f32(const GemmTile& tile) {
+void run_tile_f32(const GemmTile& tile) {
   const Panel panel = open_panel(tile.panel);
   uint32_t acc[kMr][kNr];
   accumulate(tile, panel, acc);
@@ -78,6 +79,9 @@ void run_f32(const GemmTile& tile) {
     }
   }
 }
+
+void run_u8(const GemmTile& strip) { for_each_tile(strip, run_tile_u8); }
+void run_f32(const GemmTile& strip) { for_each_tile(strip, run_tile_f32); }
 
 }  // namespace
 

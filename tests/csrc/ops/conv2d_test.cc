@@ -63,6 +63,19 @@ TEST(Conv2d, ManyBlocks) {
   check(conv);
 }
 
+// Multipliers so large that values leave int32 before they are clamped.
+TEST(Conv2d, ValuesBeyondInt32) {
+  Random random;
+  for (int i = 0; i < 40;) {
+    ConvCase conv = random_case(random);
+    if (conv.head || conv.groups == conv.input.channels) continue;
+    SCOPED_TRACE(::testing::Message() << "case " << i++);
+    conv.output.scale *= random.one_in(2) ? 1e-6f : 1e-10f;
+    check(conv);
+    if (::testing::Test::HasFailure()) return;
+  }
+}
+
 TEST(Conv2d, CostCountsOnlyProductsInsideThePicture) {
   Random random;
   const ConvCase conv = random_case(random);

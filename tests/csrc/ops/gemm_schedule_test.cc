@@ -32,6 +32,13 @@ TEST(GemmSchedule, EveryTileMeetsEveryPanelOnce) {
         const Range pixels = schedule.pixels(tile);
         EXPECT_GE(pixels.size(), 1u);
         EXPECT_LE(pixels.size(), shape.mr);
+        const size_t equal = schedule.equal_tiles({tile, tiles.end});
+        ASSERT_GE(equal, 1u);
+        ASSERT_LE(tile + equal, tiles.end);
+        EXPECT_EQ(schedule.pixels(tile + equal - 1).size(), pixels.size());
+        if (tile + equal < tiles.end) {
+          EXPECT_NE(schedule.pixels(tile + equal).size(), pixels.size());
+        }
         for (size_t pixel = pixels.begin; pixel < pixels.end; ++pixel) {
           for (size_t panel = panels.begin; panel < panels.end; ++panel) {
             ++visits[pixel * shape.panels + panel];

@@ -28,7 +28,8 @@ enum class Residual { kNone, kSeparate, kInPlace };
 
 // Where a value is empty it is drawn at random.
 struct GemmCase {
-  size_t rows = 1;
+  size_t tiles = 1;
+  size_t rows = 1;  // of each tile
   size_t cols = 1;
   size_t taps = 1;
   std::vector<uint32_t> slices = {4};
@@ -45,8 +46,10 @@ struct GemmCase {
   int32_t lo = 0;
   int32_t hi = 255;
   size_t channel_offset = 0;
+  bool prefetch = false;
   size_t panel = 0;  // computes this panel of panel + 1
 
+  size_t all_rows() const { return tiles * rows; }
   std::string describe() const;
 };
 
@@ -90,7 +93,7 @@ class Problem {
     int64_t sum = bias_[first_ + col];
     for (size_t s = 0; s < segments(); ++s) {
       const size_t slice = s % c_.slices.size();
-      const uint8_t* a = pointers_[s * c_.rows + row] + c_.channel_offset;
+      const uint8_t* a = lhs_of(row / c_.rows)[s * c_.rows + row % c_.rows] + c_.channel_offset;
       for (size_t k = 0; k < c_.slices[slice]; ++k) {
         sum += (int64_t{a[k]} - zero_points_[slice]) * *w++;
       }
@@ -104,13 +107,19 @@ class Problem {
 
   GemmTile tile() {
     GemmTile tile = {};
+    tile.tiles = c_.tiles;
     tile.rows = c_.rows;
     tile.cols = c_.cols;
     tile.segments = segments();
     tile.steps = steps_.data();
     tile.lhs = pointers_.data();
+    tile.lhs_tile_stride = lhs_tile_stride();
     tile.channel_offset = c_.channel_offset;
     tile.panel = packed_->data() + c_.panel * panel_bytes_;
+    if (c_.prefetch) {
+      tile.prefetch = packed_->data();
+      tile.prefetch_end = packed_->data() + panel_bytes_;
+    }
     tile.residual_multiplier = c_.residual_multiplier;
     tile.residual_zero_point = c_.residual_zero_point;
     tile.zero_point = c_.zero_point;
@@ -120,10 +129,16 @@ class Problem {
   }
 
  private:
+  // Pointers between the tiles' are garbage.
+  size_t lhs_tile_stride() const { return segments() * c_.rows + c_.tiles % 3; }
+  const uint8_t* const* lhs_of(size_t tile) const {
+    return pointers_.data() + tile * lhs_tile_stride();
+  }
+
   // The rows lie in random order with gaps, so that none is aligned, and the last one's slack ends
   // at the guard page. Slack bytes hold other rows or rubbish: they must not matter.
   void fill_lhs(Random& random) {
-    std::vector<size_t> order(segments() * c_.rows);
+    std::vector<size_t> order(c_.tiles * lhs_tile_stride());
     std::iota(order.begin(), order.end(), size_t{0});
     std::shuffle(order.begin(), order.end(), random.engine());
     std::vector<size_t> offsets(order.size());
@@ -131,7 +146,7 @@ class Problem {
     for (size_t index : order) {
       size += static_cast<size_t>(random.uniform(0, 3));
       offsets[index] = size;
-      const size_t channels = c_.slices[index / c_.rows % c_.slices.size()];
+      const size_t channels = c_.slices[index % lhs_tile_stride() / c_.rows % c_.slices.size()];
       size += (channels + kernel_.kr - 1) / kernel_.kr * kernel_.kr;
     }
     lhs_.emplace(size);
@@ -181,7 +196,7 @@ class Problem {
 inline void check_untouched(GuardedBuffer<uint8_t>& out, const GemmCase& c, size_t row_bytes,
                             size_t stride) {
   for (size_t i = 0; i < kFront; ++i) ASSERT_EQ(out[i], kCanary) << "byte " << i << " in front";
-  for (size_t i = 0; i + 1 < c.rows; ++i) {
+  for (size_t i = 0; i + 1 < c.all_rows(); ++i) {
     for (size_t j = row_bytes; j < stride; ++j) {
       ASSERT_EQ(out[kFront + i * stride + j], kCanary) << "row " << i << ", byte " << j;
     }
@@ -190,7 +205,7 @@ inline void check_untouched(GuardedBuffer<uint8_t>& out, const GemmCase& c, size
 
 inline std::string GemmCase::describe() const {
   std::ostringstream text;
-  text << rows << "x" << cols << ", " << taps << " taps, slices";
+  text << tiles << " tiles of " << rows << "x" << cols << ", " << taps << " taps, slices";
   for (uint32_t channels : slices) text << " " << channels;
   text << ", residual " << static_cast<int>(residual) << ", zero point " << zero_point << ", ["
        << lo << ", " << hi << "], channel offset " << channel_offset << ", panel " << panel;
@@ -205,11 +220,11 @@ inline void check_u8(const GemmKernel& kernel, const GemmCase& c, Random& random
   GemmTile tile = problem.tile();
   tile.out_stride = c.cols + static_cast<size_t>(random.uniform(0, 5));
   tile.residual_stride = c.cols + static_cast<size_t>(random.uniform(0, 5));
-  GuardedBuffer<uint8_t> out(kFront + (c.rows - 1) * tile.out_stride + c.cols);
-  GuardedBuffer<uint8_t> residual((c.rows - 1) * tile.residual_stride + c.cols);
+  GuardedBuffer<uint8_t> out(kFront + (c.all_rows() - 1) * tile.out_stride + c.cols);
+  GuardedBuffer<uint8_t> residual((c.all_rows() - 1) * tile.residual_stride + c.cols);
   tile.out = out.data() + kFront;
-  std::vector<std::vector<uint8_t>> shortcut(c.rows, std::vector<uint8_t>(c.cols));
-  for (size_t i = 0; i < c.rows; ++i) {
+  std::vector<std::vector<uint8_t>> shortcut(c.all_rows(), std::vector<uint8_t>(c.cols));
+  for (size_t i = 0; i < c.all_rows(); ++i) {
     for (size_t j = 0; j < c.cols; ++j) {
       shortcut[i][j] = pick(c.shortcut, j, static_cast<uint8_t>(random.uniform(0, 255)));
     }
@@ -219,24 +234,34 @@ inline void check_u8(const GemmKernel& kernel, const GemmCase& c, Random& random
   if (c.residual == Residual::kInPlace) {
     tile.residual = out.data() + kFront;
     tile.residual_stride = tile.out_stride;
-    for (size_t i = 0; i < c.rows; ++i) {
+    for (size_t i = 0; i < c.all_rows(); ++i) {
       std::copy(shortcut[i].begin(), shortcut[i].end(), out.data() + kFront + i * tile.out_stride);
     }
   }
 
-  kernel.run_u8(tile);
-
-  for (size_t i = 0; i < c.rows; ++i) {
+  std::vector<float> values;
+  for (size_t i = 0; i < c.all_rows(); ++i) {
     for (size_t j = 0; j < c.cols; ++j) {
-      const int64_t acc = problem.accumulator(i, j);
-      float value = expected_product(static_cast<float>(acc), problem.multiplier(j));
+      const auto acc = static_cast<float>(problem.accumulator(i, j));
+      float value = expected_product(acc, problem.multiplier(j));
       if (c.residual != Residual::kNone) {
         const auto centred = static_cast<float>(shortcut[i][j] - c.residual_zero_point);
         value = expected_sum(value, expected_product(centred, c.residual_multiplier));
       }
+      values.push_back(value);
+      tile.wide = tile.wide || std::abs(value) >= 0x1p31f;
+    }
+  }
+  tile.wide = tile.wide || random.one_in(8);
+
+  kernel.run_u8(tile);
+
+  for (size_t i = 0; i < c.all_rows(); ++i) {
+    for (size_t j = 0; j < c.cols; ++j) {
+      const float value = values[i * c.cols + j];
       ASSERT_EQ(out[kFront + i * tile.out_stride + j],
                 expected_round_clamp(value, c.zero_point, c.lo, c.hi))
-          << "row " << i << ", column " << j << ", accumulator " << acc << ", value " << value;
+          << "row " << i << ", column " << j << ", value " << value << ", wide " << tile.wide;
     }
   }
   check_untouched(out, c, c.cols, tile.out_stride);
@@ -249,12 +274,12 @@ inline void check_f32(const GemmKernel& kernel, const GemmCase& c, Random& rando
   GemmTile tile = problem.tile();
   tile.out_stride = (c.cols + static_cast<size_t>(random.uniform(0, 5))) * sizeof(float);
   const size_t row_bytes = c.cols * sizeof(float);
-  GuardedBuffer<uint8_t> out(kFront + (c.rows - 1) * tile.out_stride + row_bytes);
+  GuardedBuffer<uint8_t> out(kFront + (c.all_rows() - 1) * tile.out_stride + row_bytes);
   tile.out = out.data() + kFront;
 
   kernel.run_f32(tile);
 
-  for (size_t i = 0; i < c.rows; ++i) {
+  for (size_t i = 0; i < c.all_rows(); ++i) {
     for (size_t j = 0; j < c.cols; ++j) {
       const int64_t acc = problem.accumulator(i, j);
       const float product = expected_product(static_cast<float>(acc), problem.multiplier(j));

@@ -130,6 +130,25 @@ TEST_P(GemmKernelTest, DeepSums) {
   }
 }
 
+TEST_P(GemmKernelTest, StripsOfTiles) {
+  for (size_t tiles : {2, 3, 8}) {
+    for (size_t rows = 1; rows <= kernel().mr; ++rows) {
+      for (size_t cols : {kernel().lanes, kernel().nr, random_cols()}) {
+        GemmCase c;
+        c.tiles = tiles;
+        c.rows = rows;
+        c.cols = cols;
+        c.taps = 2;
+        c.slices = {19, 8};
+        c.residual = kResiduals[random_.uniform(0, 2)];
+        c.prefetch = random_.one_in(2);
+        ASSERT_NO_FATAL_FAILURE(check_u8(kernel(), c, random_));
+        ASSERT_NO_FATAL_FAILURE(check_f32(kernel(), c, random_));
+      }
+    }
+  }
+}
+
 // The groups of a convolution: the same pointers, other channels.
 TEST_P(GemmKernelTest, ChannelOffsets) {
   for (size_t offset : {1, 4, 16, 61, 400}) {
@@ -320,8 +339,10 @@ TEST_P(GemmKernelTest, ResidualProductsAreNotFused) {
 TEST_P(GemmKernelTest, RandomCases) {
   for (int repeat = 0; repeat < 400; ++repeat) {
     GemmCase c;
+    c.tiles = static_cast<size_t>(random_.uniform(1, 4));
     c.rows = random_rows();
     c.cols = random_cols();
+    c.prefetch = random_.one_in(2);
     c.taps = static_cast<size_t>(random_.uniform(1, 9));
     c.slices.resize(static_cast<size_t>(random_.uniform(1, 4)));
     for (uint32_t& channels : c.slices) channels = static_cast<uint32_t>(random_.uniform(1, 70));
