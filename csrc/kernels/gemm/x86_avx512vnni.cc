@@ -189,7 +189,6 @@ WBCQ_INLINE void fill_frame(const GemmTile& strip, size_t vectors, bool sums, Fr
   frame.steps = strip.steps;
   frame.segments = strip.segments;
   frame.channel_offset = strip.channel_offset;
-  frame.prefetch = strip.prefetch;
   frame.out = strip.out;
   frame.out_stride = strip.out_stride;
   frame.residual = strip.residual;
@@ -210,18 +209,21 @@ void run_large(const GemmTile& strip, Output output) {
   Frame frame;
   fill_frame(strip, kVectors, store_sums, frame);
   frame.sums = sums;
+  const void* wish = strip.prefetch;
   for_each_tile(
       strip, [&](const GemmTile& tile) __attribute__((always_inline)) {
         frame.lhs = tile.lhs;
         frame.out = tile.out;
         frame.residual = tile.residual;
         // Without a wish the loop prefetches what it reads anyway: that costs less than a branch.
-        if (frame.prefetch >= strip.prefetch_end) frame.prefetch = strip.panel;
+        const bool wished = wish < strip.prefetch_end;
+        frame.prefetch = wished ? wish : strip.panel;
         if constexpr (kVectors == 2) {
           wide_tile<kRows>(&frame);
         } else {
           narrow_tile<kRows>(&frame);
         }
+        if (wished) wish = frame.prefetch;
         if (output == Output::kF32) {
           store_f32(tile, sums, kVectors);
         } else if (store_sums) {
