@@ -297,7 +297,8 @@ bool can_use_winograd(const Conv2dSpec& spec) {
 }
 
 bool is_winograd_faster(const Conv2dSpec& spec) {
-  if (spec.kernels->isa != Isa::kAvx512Vnni) return false;
+  // Where a dot product takes four u8 by s8 products, smlal's four of int16 gain nothing.
+  if (spec.kernels->isa != Isa::kAvx512Vnni && spec.kernels->isa != Isa::kAvx2) return false;
   const size_t tiles = static_cast<size_t>(tile_axis(spec.y).out * tile_axis(spec.x).out);
   return spec.in_channels() >= 32 && spec.output->channels >= 32 && tiles >= 16;
 }

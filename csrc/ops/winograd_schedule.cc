@@ -7,6 +7,7 @@ namespace {
 
 constexpr size_t kL2Weights = 512 * 1024;
 constexpr size_t kL2Block = 640 * 1024;
+constexpr size_t kL2BlockBesideWeights = 128 * 1024;
 constexpr size_t kL2Panel = 320 * 1024;
 constexpr size_t kMaxBlockTiles = 64;
 
@@ -31,9 +32,9 @@ WinogradSchedule::WinogradSchedule(const WinogradShape& shape, size_t threads)
   panel_stays_ = shape.panel_bytes <= kL2Panel;
   const size_t unit_tiles = ceil_div(tiles_, tile_parts_);
   const bool weights_stay = ceil_div(panels_, panel_parts_) * shape.panel_bytes <= kL2Weights;
-  const size_t fitting = kL2Block / (shape.v_tile_bytes + shape.m_tile_bytes);
-  const size_t most =
-      weights_stay ? shape.mr : std::clamp(fitting, std::min<size_t>(shape.mr, 8), kMaxBlockTiles);
+  const size_t budget = weights_stay ? kL2BlockBesideWeights : kL2Block;
+  const size_t fitting = budget / (shape.v_tile_bytes + shape.m_tile_bytes);
+  const size_t most = std::clamp(fitting, std::min<size_t>(shape.mr, 8), kMaxBlockTiles);
   block_tiles_ = ceil_div(unit_tiles, ceil_div(unit_tiles, most));
 }
 
