@@ -1,6 +1,7 @@
 #include "ops/conv2d.h"
 
 #include <cstdlib>
+#include <limits>
 
 #include "format/message.h"
 #include "ops/conv2d_f32.h"
@@ -9,6 +10,9 @@ namespace wbcq {
 namespace {
 
 namespace attr = format::conv2d;
+
+constexpr size_t kPlannedPictures = 8;  // larger batches run in parts
+constexpr size_t kNoTiles = std::numeric_limits<size_t>::max();
 
 // s_x s_w[c] / s_y, or s_x s_w[c] for a head: binary32 operations in the order of
 // docs/design/numerics.md. The reader has checked that they are finite. s_x is the scale of the
@@ -41,10 +45,24 @@ OpCost conv2d_cost(const Conv2dSpec& spec) {
   return cost;
 }
 
-bool use_winograd(const Conv2dSpec& spec, WinogradUse use, MemoryChoice memory) {
-  if (use == WinogradUse::kNever || memory == MemoryChoice::kSmall) return false;
-  if (!can_use_winograd(spec)) return false;
-  return use == WinogradUse::kAlways || is_winograd_faster(spec);
+// docs/design/winograd.md has the measurements behind the numbers.
+size_t least_winograd_tiles(const Conv2dSpec& spec, WinogradUse use, MemoryChoice memory) {
+  if (use == WinogradUse::kNever || memory == MemoryChoice::kSmall) return kNoTiles;
+  if (!can_use_winograd(spec)) return kNoTiles;
+  if (use == WinogradUse::kAlways) return 0;
+  const size_t in = spec.in_channels();
+  const size_t out = spec.output->channels;
+  if (in < 16 || out < 16) return kNoTiles;
+  switch (spec.kernels->isa) {
+    case Isa::kAvx512Vnni:
+      return 14;
+    case Isa::kAvx2:
+    case Isa::kNeon:
+      return 4;
+    default:
+      // Where one dot product takes 16 u8 by s8 products, four of int16 at a time gain nothing.
+      return kNoTiles;
+  }
 }
 
 Result<WinogradUse> winograd_use_of_environment() {
@@ -93,7 +111,10 @@ Result<std::unique_ptr<Op>> make_conv2d(const OpSource& source) {
   }
   spec.kernels = source.kernels;
   if (is_depthwise(spec)) return make_conv2d_depthwise(spec);
-  if (use_winograd(spec, source.winograd, source.memory)) return make_conv2d_winograd(spec);
+  const size_t least_tiles = least_winograd_tiles(spec, source.winograd, source.memory);
+  if (least_tiles <= kPlannedPictures * winograd_tiles(spec)) {
+    return make_conv2d_winograd(spec, least_tiles);
+  }
   return make_conv2d_gemm(spec);
 }
 

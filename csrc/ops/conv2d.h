@@ -43,8 +43,9 @@ struct Conv2dSpec {
   size_t out_channels_per_group() const { return output->channels / groups; }
 };
 
-// The choice between make_conv2d_winograd() and make_conv2d_gemm(). Small memory is never Winograd.
-bool use_winograd(const Conv2dSpec& spec, WinogradUse use, MemoryChoice memory);
+// The fewest tiles of a batch (4x4 outputs) for which Winograd is faster than a direct convolution:
+// the choice between the two. The largest size_t where it never is or must not be used.
+size_t least_winograd_tiles(const Conv2dSpec& spec, WinogradUse use, MemoryChoice memory);
 // What the environment variable WBCQ_WINOGRAD asks for: "always" or "never".
 Result<WinogradUse> winograd_use_of_environment();
 
@@ -60,9 +61,10 @@ Result<std::unique_ptr<Op>> make_conv2d_gemm(const Conv2dSpec& spec);
 
 // 3x3 with stride 1 and one u8 input and output, if its filters pass winograd_is_exact().
 bool can_use_winograd(const Conv2dSpec& spec);
-// Which of the two is faster for a shape, by measurements: docs/design/winograd.md.
-bool is_winograd_faster(const Conv2dSpec& spec);
-Result<std::unique_ptr<Op>> make_conv2d_winograd(const Conv2dSpec& spec);
+// Of one picture.
+size_t winograd_tiles(const Conv2dSpec& spec);
+// Batches of fewer tiles are convolved directly.
+Result<std::unique_ptr<Op>> make_conv2d_winograd(const Conv2dSpec& spec, size_t least_tiles);
 
 }  // namespace wbcq
 

@@ -33,9 +33,10 @@ WinogradPackInput pack_input(const Conv2dSpec& spec) {
 
 class ConvWinogradOp final : public Op {
  public:
-  explicit ConvWinogradOp(const Conv2dSpec& spec)
+  ConvWinogradOp(const Conv2dSpec& spec, size_t least_tiles)
       : Op(spec.name, "conv2d", spec.kernels->winograd->name),
         kernel_(*spec.kernels->winograd),
+        least_tiles_(least_tiles),
         input_(*spec.inputs[0]),
         output_(*spec.output),
         residual_(spec.residual),
@@ -52,7 +53,9 @@ class ConvWinogradOp final : public Op {
 
   Status pack(const Conv2dSpec& spec);
 
-  size_t packed_bytes() const override { return packed_.size() + padding_.size(); }
+  size_t packed_bytes() const override {
+    return packed_.size() + padding_.size() + (direct_ != nullptr ? direct_->packed_bytes() : 0);
+  }
   bool may_overwrite(size_t input) const override { return input == 1; }
   std::unique_ptr<OpPlan> plan(size_t batch, size_t threads) const override;
 
@@ -88,6 +91,7 @@ class ConvWinogradOp final : public Op {
   void apply_table(std::byte* out, Range channels, Range tiles, const WinogradPlace* places) const;
 
   const WinogradKernel& kernel_;
+  size_t least_tiles_;
   const Tensor& input_;
   const Tensor& output_;
   const Tensor* residual_;
@@ -101,6 +105,7 @@ class ConvWinogradOp final : public Op {
   size_t panel_bytes_;
   AlignedBuffer packed_;
   AlignedBuffer padding_;
+  std::unique_ptr<Op> direct_;  // for batches of fewer than least_tiles_ tiles, or null
 };
 
 class ConvWinogradPlan final : public OpPlan {
@@ -135,10 +140,18 @@ Status ConvWinogradOp::pack(const Conv2dSpec& spec) {
   if (!padding.ok()) return padding.status();
   padding_ = std::move(padding).value();
   if (padding_.size() != 0) std::memset(padding_.data(), input_.zero_point, padding_.size());
+  if (tiles_y_ * tiles_x_ < least_tiles_) {
+    Result<std::unique_ptr<Op>> direct = make_conv2d_gemm(spec);
+    if (!direct.ok()) return direct.status();
+    direct_ = std::move(direct).value();
+  }
   return Status();
 }
 
 std::unique_ptr<OpPlan> ConvWinogradOp::plan(size_t batch, size_t threads) const {
+  if (direct_ != nullptr && batch * tiles_y_ * tiles_x_ < least_tiles_) {
+    return direct_->plan(batch, threads);
+  }
   WinogradShape shape = {};
   shape.tiles = batch * tiles_y_ * tiles_x_;
   shape.panels = panels_;
@@ -288,6 +301,10 @@ void ConvWinogradOp::run_unit(const WinogradSchedule& schedule, size_t unit,
 
 }  // namespace
 
+size_t winograd_tiles(const Conv2dSpec& spec) {
+  return static_cast<size_t>(tile_axis(spec.y).out * tile_axis(spec.x).out);
+}
+
 bool can_use_winograd(const Conv2dSpec& spec) {
   const auto fits = [](const WindowAxis& axis) {
     return axis.kernel == 3 && axis.stride == 1 && axis.dilation == 1;
@@ -296,15 +313,8 @@ bool can_use_winograd(const Conv2dSpec& spec) {
          spec.output->dtype == format::DType::kU8 && winograd_is_exact(pack_input(spec));
 }
 
-bool is_winograd_faster(const Conv2dSpec& spec) {
-  // Where a dot product takes four u8 by s8 products, smlal's four of int16 gain nothing.
-  if (spec.kernels->isa != Isa::kAvx512Vnni && spec.kernels->isa != Isa::kAvx2) return false;
-  const size_t tiles = static_cast<size_t>(tile_axis(spec.y).out * tile_axis(spec.x).out);
-  return spec.in_channels() >= 32 && spec.output->channels >= 32 && tiles >= 16;
-}
-
-Result<std::unique_ptr<Op>> make_conv2d_winograd(const Conv2dSpec& spec) {
-  auto op = std::make_unique<ConvWinogradOp>(spec);
+Result<std::unique_ptr<Op>> make_conv2d_winograd(const Conv2dSpec& spec, size_t least_tiles) {
+  auto op = std::make_unique<ConvWinogradOp>(spec, least_tiles);
   WBCQ_RETURN_IF_ERROR(op->pack(spec));
   return std::unique_ptr<Op>(std::move(op));
 }

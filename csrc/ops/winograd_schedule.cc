@@ -5,11 +5,15 @@
 namespace wbcq {
 namespace {
 
-constexpr size_t kL2Weights = 512 * 1024;
-constexpr size_t kL2Block = 640 * 1024;
+// Conservative shares of an L2 of 1 MB.
+constexpr size_t kL2Weights = 640 * 1024;
 constexpr size_t kL2BlockBesideWeights = 128 * 1024;
+constexpr size_t kL2Block = 640 * 1024;
 constexpr size_t kL2Panel = 320 * 1024;
-constexpr size_t kMaxBlockTiles = 64;
+// Weights that stream from L3 or memory are read once for a block: fewer tiles than this would wait
+// for them, even where V and M then leave L2. More than the most gain nothing.
+constexpr size_t kLeastStreamingTiles = 28;
+constexpr size_t kMostTiles = 64;
 
 }  // namespace
 
@@ -34,7 +38,8 @@ WinogradSchedule::WinogradSchedule(const WinogradShape& shape, size_t threads)
   const bool weights_stay = ceil_div(panels_, panel_parts_) * shape.panel_bytes <= kL2Weights;
   const size_t budget = weights_stay ? kL2BlockBesideWeights : kL2Block;
   const size_t fitting = budget / (shape.v_tile_bytes + shape.m_tile_bytes);
-  const size_t most = std::clamp(fitting, std::min<size_t>(shape.mr, 8), kMaxBlockTiles);
+  const size_t least = weights_stay ? std::min<size_t>(shape.mr, 8) : kLeastStreamingTiles;
+  const size_t most = std::clamp(fitting, least, kMostTiles);
   block_tiles_ = ceil_div(unit_tiles, ceil_div(unit_tiles, most));
 }
 
