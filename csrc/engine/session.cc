@@ -36,7 +36,21 @@ double median(std::vector<double>& values) {
 }  // namespace
 
 Session::Session(std::shared_ptr<const Model> model, std::unique_ptr<ThreadPool> pool)
-    : model_(std::move(model)), pool_(std::move(pool)), threads_(pool_->size()) {}
+    : model_(std::move(model)),
+      pool_(std::move(pool)),
+      threads_(pool_->size()),
+      max_chunk_(choose_max_chunk()) {}
+
+// Each part reads all weights again, and what it cannot keep of its activations goes through L3:
+// few pictures at a time for small networks, many where the weights are the larger burden.
+size_t Session::choose_max_chunk() const {
+  if (model_->memory() == MemoryChoice::kSmall) return 1;
+  const size_t picture = ExecutionPlan(*model_, 1, threads_).arena_bytes();
+  const size_t budget = std::max(kCachedActivations, model_->packed_bytes() / 2);
+  size_t chunk = kMaxChunk;
+  while (chunk > 2 && chunk * picture > budget) chunk /= 2;
+  return chunk;
+}
 
 Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<const Model> model,
                                                  size_t threads) {

@@ -41,6 +41,9 @@ class Session {
  public:
   // Larger batches run in parts of max_chunk() pictures, so that activations stay near the caches.
   static constexpr size_t kMaxChunk = 8;
+  // Activations that may be spread over the caches whatever the weights are; 1 MB of L2 and what
+  // is quick in L3.
+  static constexpr size_t kCachedActivations = size_t{3} << 20;
 
   // threads: 0 for default_thread_count(). The system may grant fewer: see threads().
   static Result<std::unique_ptr<Session>> create(std::shared_ptr<const Model> model,
@@ -48,7 +51,7 @@ class Session {
 
   size_t threads() const { return threads_; }
   const Model& model() const { return *model_; }
-  size_t max_chunk() const { return model_->memory() == MemoryChoice::kSmall ? 1 : kMaxChunk; }
+  size_t max_chunk() const { return max_chunk_; }
 
   // What a run with `batch` pictures needs; allocates nothing of it.
   MemoryUse memory(size_t batch) const;
@@ -71,6 +74,7 @@ class Session {
  private:
   Session(std::shared_ptr<const Model> model, std::unique_ptr<ThreadPool> pool);
   Status check_arguments(size_t inputs, size_t outputs) const;
+  size_t choose_max_chunk() const;
   Status plan_chunk(size_t chunk);
   void run_step(const ExecutionPlan::BoundStep& step);
   void run_plan(ExecutionPlan& plan, double* seconds);
@@ -79,6 +83,7 @@ class Session {
   std::shared_ptr<const Model> model_;
   std::unique_ptr<ThreadPool> pool_;
   size_t threads_;
+  size_t max_chunk_;
   std::map<size_t, std::unique_ptr<ExecutionPlan>> plans_;  // by pictures
   AlignedBuffer arena_;
   AlignedBuffer scratch_;

@@ -158,10 +158,11 @@ void ConvGemmF32Op::expand(size_t group, const GemmSchedule& schedule, Range til
         reinterpret_cast<const float*>(buffers.inputs[i] + inputs_[i]->layout.origin) +
         group * group_inputs_;
     const float** pointers = lhs;
+    auto cursor = indirections_[i].at(origin, schedule.pixels(tiles.begin).begin);
     for (size_t tile = tiles.begin; tile < tiles.end; ++tile, pointers += pointers_per_tile()) {
-      const Range pixels = schedule.pixels(tile);
-      indirections_[i].expand(origin, padding_.as<const float>(), pixels.begin, pixels.size(),
-                              inputs_.size() * pixels.size(), pointers + i * pixels.size());
+      const size_t rows = schedule.pixels(tile).size();
+      indirections_[i].expand(cursor, padding_.as<const float>(), rows, inputs_.size() * rows,
+                              pointers + i * rows);
     }
   }
 }

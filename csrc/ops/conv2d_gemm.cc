@@ -305,10 +305,10 @@ void ConvGemmOp::expand(const GemmSchedule& schedule, Range tiles, const OpBuffe
         reinterpret_cast<const uint8_t*>(buffers.inputs[i]) + inputs_[i]->layout.origin;
     const auto* padding = padding_.as<const uint8_t>() + padding_rows_[i];
     const uint8_t** pointers = lhs;
+    auto cursor = indirections_[i].at(origin, schedule.pixels(tiles.begin).begin);
     for (size_t tile = tiles.begin; tile < tiles.end; ++tile, pointers += pointers_per_tile()) {
-      const Range pixels = schedule.pixels(tile);
-      indirections_[i].expand(origin, padding, pixels.begin, pixels.size(),
-                              inputs_.size() * pixels.size(), pointers + i * pixels.size());
+      const size_t rows = schedule.pixels(tile).size();
+      indirections_[i].expand(cursor, padding, rows, inputs_.size() * rows, pointers + i * rows);
     }
   }
 }

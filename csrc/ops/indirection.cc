@@ -5,6 +5,8 @@
 namespace wbcq {
 namespace {
 
+constexpr int64_t kEndless = int64_t{1} << 48;
+
 std::vector<WindowAxis::Span> spans_of(const WindowAxis& axis, size_t before, size_t beyond) {
   std::vector<WindowAxis::Span> spans;
   for (int64_t k = 0; k < axis.kernel; ++k) {
@@ -12,6 +14,15 @@ std::vector<WindowAxis::Span> spans_of(const WindowAxis& axis, size_t before, si
                                         axis.in + static_cast<int64_t>(beyond)));
   }
   return spans;
+}
+
+WindowAxis::Span common(const std::vector<WindowAxis::Span>& spans) {
+  WindowAxis::Span inner = spans[0];
+  for (const WindowAxis::Span& span : spans) {
+    inner.begin = std::max(inner.begin, span.begin);
+    inner.end = std::min(inner.end, span.end);
+  }
+  return inner;
 }
 
 bool all_inside(const std::vector<WindowAxis::Span>& spans, int64_t outputs) {
@@ -26,39 +37,79 @@ Indirection::Indirection(const WindowAxis& y, const WindowAxis& x, const TensorL
       x_(x),
       y_spans_(spans_of(y, layout.halo.top, layout.halo.bottom)),
       x_spans_(spans_of(x, layout.halo.left, layout.halo.right)),
+      y_inner_(common(y_spans_)),
+      x_inner_(common(x_spans_)),
       pixel_stride_(static_cast<ptrdiff_t>(layout.pixel_stride)),
       row_stride_(static_cast<ptrdiff_t>(layout.row_stride)),
       picture_stride_(static_cast<ptrdiff_t>(layout.picture_stride)) {
   needs_padding_ = !all_inside(y_spans_, y.out) || !all_inside(x_spans_, x.out);
-  linear_ = segments() == 1 && !needs_padding_ && y.stride == 1 && x.stride == 1 && y.out == y.in &&
-            x.out == x.in && row_stride_ == x.in * pixel_stride_ &&
-            picture_stride_ == y.in * row_stride_ && y.pad == 0 && x.pad == 0;
+  // Where output pixel i reads the i-th pixel of the tensor, the batch is one long row.
+  const bool linear = segments() == 1 && !needs_padding_ && y.stride == 1 && x.stride == 1 &&
+                      y.out == y.in && x.out == x.in && row_stride_ == x.in * pixel_stride_ &&
+                      picture_stride_ == y.in * row_stride_ && y.pad == 0 && x.pad == 0;
+  if (linear) {
+    y_ = {1, 1, 1, 1, 0, 1};
+    x_ = {kEndless, kEndless, 1, 1, 0, 1};
+    y_inner_ = y_spans_[0] = {0, 1};
+    x_inner_ = x_spans_[0] = {0, kEndless};
+  }
 }
 
 template <typename T>
-void Indirection::expand(const T* origin, const T* padding, size_t first, size_t rows,
-                         size_t segment_stride, const T** lhs) const {
-  const ptrdiff_t pixel_stride = stride<T>(pixel_stride_);
-  const ptrdiff_t picture_stride = stride<T>(picture_stride_);
-  if (linear_) {
-    const T* row = origin + static_cast<ptrdiff_t>(first) * pixel_stride;
-    for (size_t i = 0; i < rows; ++i) lhs[i] = row + static_cast<ptrdiff_t>(i) * pixel_stride;
+Indirection::Cursor<T> Indirection::at(const T* origin, size_t first) const {
+  const int64_t pixels = y_.out * x_.out;
+  const int64_t pixel = static_cast<int64_t>(first);
+  return {origin + pixel / pixels * stride<T>(picture_stride_), pixel % pixels / x_.out,
+          pixel % x_.out};
+}
+
+template <typename T>
+void Indirection::expand(Cursor<T>& cursor, const T* padding, size_t rows, size_t segment_stride,
+                         const T** lhs) const {
+  const auto count = static_cast<int64_t>(rows);
+  const bool inner = cursor.ox >= x_inner_.begin && cursor.ox + count <= x_inner_.end &&
+                     cursor.oy >= y_inner_.begin && cursor.oy < y_inner_.end;
+  if (!inner) {
+    cursor.inner = nullptr;
+    expand_runs(cursor, padding, count, segment_stride, lhs);
     return;
   }
-  const int64_t pixels = y_.out * x_.out;
-  const T* picture = origin + static_cast<int64_t>(first) / pixels * picture_stride;
-  int64_t oy = static_cast<int64_t>(first) % pixels / x_.out;
-  int64_t ox = static_cast<int64_t>(first) % x_.out;
-  for (int64_t left = static_cast<int64_t>(rows); left > 0;) {
-    const int64_t count = std::min(left, x_.out - ox);
-    expand_run(picture, padding, oy, ox, count, segment_stride, lhs);
+  const T* pixel = cursor.picture + y_.position(cursor.oy, 0) * stride<T>(row_stride_) +
+                   x_.position(cursor.ox, 0) * stride<T>(pixel_stride_);
+  if (cursor.inner != nullptr && cursor.inner_rows == rows && segment_stride == rows) {
+    const ptrdiff_t distance = pixel - cursor.inner_pixel;
+    const T* const* __restrict from = cursor.inner;
+    const T** __restrict to = lhs;
+    const size_t pointers = segments() * rows;
+    for (size_t i = 0; i < pointers; ++i) to[i] = from[i] + distance;
+    advance(cursor, count);
+  } else {
+    expand_runs(cursor, padding, count, segment_stride, lhs);
+  }
+  cursor.inner = lhs;
+  cursor.inner_pixel = pixel;
+  cursor.inner_rows = rows;
+}
+
+template <typename T>
+void Indirection::advance(Cursor<T>& cursor, int64_t count) const {
+  cursor.ox += count;
+  if (cursor.ox < x_.out) return;
+  cursor.ox = 0;
+  if (++cursor.oy < y_.out) return;
+  cursor.oy = 0;
+  cursor.picture += stride<T>(picture_stride_);
+}
+
+template <typename T>
+void Indirection::expand_runs(Cursor<T>& cursor, const T* padding, int64_t rows,
+                              size_t segment_stride, const T** lhs) const {
+  for (int64_t left = rows; left > 0;) {
+    const int64_t count = std::min(left, x_.out - cursor.ox);
+    expand_run(cursor.picture, padding, cursor.oy, cursor.ox, count, segment_stride, lhs);
     lhs += count;
     left -= count;
-    ox = 0;
-    if (++oy == y_.out) {
-      oy = 0;
-      picture += picture_stride;
-    }
+    advance(cursor, count);
   }
 }
 
@@ -88,9 +139,11 @@ void Indirection::expand_run(const T* picture, const T* padding, int64_t oy, int
   }
 }
 
-template void Indirection::expand(const uint8_t*, const uint8_t*, size_t, size_t, size_t,
+template Indirection::Cursor<uint8_t> Indirection::at(const uint8_t*, size_t) const;
+template Indirection::Cursor<float> Indirection::at(const float*, size_t) const;
+template void Indirection::expand(Cursor<uint8_t>&, const uint8_t*, size_t, size_t,
                                   const uint8_t**) const;
-template void Indirection::expand(const float*, const float*, size_t, size_t, size_t,
+template void Indirection::expand(Cursor<float>&, const float*, size_t, size_t,
                                   const float**) const;
 
 }  // namespace wbcq

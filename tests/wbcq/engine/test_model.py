@@ -154,6 +154,21 @@ def test_small_memory_gives_the_same_bits(data, path, isa):
     assert pickle.loads(pickle.dumps(small)).memory == "small"
 
 
+def test_batches_run_in_parts_that_the_caches_hold():
+    """Few pictures at a time where activations are large and weights are not."""
+    torch.manual_seed(0)
+    wide = torch.nn.Sequential(torch.nn.Conv2d(3, 32, 3, 1, 1), torch.nn.Conv2d(32, 8, 1)).eval()
+    arenas = {}
+    for size in (16, 256):
+        x = torch.rand(5, 3, size, size)
+        model = wbcq.quantize(wide, [x], progress=False)
+        arenas[size] = [model.memory_use(batch)["arena"] for batch in (2, 4, 8, 16)]
+        one_by_one = torch.cat([model(picture[None]) for picture in x])
+        assert torch.equal(model(x), one_by_one)
+    assert arenas[16][0] < arenas[16][1] < arenas[16][2] == arenas[16][3]
+    assert len(set(arenas[256])) == 1
+
+
 @pytest.mark.parametrize("memory", ["", "tiny"])
 def test_wrong_memory(path, memory):
     with pytest.raises(ValueError, match=f'memory is "{memory}", must be "speed" or "small"'):
