@@ -76,12 +76,15 @@ void Indirection::expand(Cursor<T>& cursor, const T* padding, size_t rows, size_
   }
   const T* pixel = cursor.picture + y_.position(cursor.oy, 0) * stride<T>(row_stride_) +
                    x_.position(cursor.ox, 0) * stride<T>(pixel_stride_);
-  if (cursor.inner != nullptr && cursor.inner_rows == rows && segment_stride == rows) {
+  if (cursor.inner != nullptr && cursor.inner_rows == rows) {
     const ptrdiff_t distance = pixel - cursor.inner_pixel;
     const T* const* __restrict from = cursor.inner;
     const T** __restrict to = lhs;
-    const size_t pointers = segments() * rows;
-    for (size_t i = 0; i < pointers; ++i) to[i] = from[i] + distance;
+    for (size_t segment = 0; segment < segments(); ++segment) {
+      for (size_t i = 0; i < rows; ++i) to[i] = from[i] + distance;
+      from += segment_stride;
+      to += segment_stride;
+    }
     advance(cursor, count);
   } else {
     expand_runs(cursor, padding, count, segment_stride, lhs);
