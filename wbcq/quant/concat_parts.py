@@ -53,8 +53,9 @@ class ConcatParts:
             for value in node.inputs
             if value in self._group and self._group[value] is not self._group[node.output]
         ]
-        sampled = {name for _, value in self._parts for name in self._group[value]}
-        sampled |= {value for _, value in self._parts}
+        # The concatenation too: unified with one part it may be read where another one is chosen.
+        chosen = [(node.output, value) for node, value in self._parts]
+        sampled = {name for pair in chosen for value in pair for name in self._group[value]}
         self.samples: dict[str, Sample] = {name: Sample() for name in names if name in sampled}
 
     def unify(self, activations: Mapping[str, QParams]) -> dict[str, QParams]:

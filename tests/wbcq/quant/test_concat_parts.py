@@ -96,6 +96,27 @@ def test_what_is_moved_from_a_private_value_is_unified() -> None:
     assert len({float(result.activations[node.output].scale) for node in graph}) == 1
 
 
+def test_a_part_of_two_concatenations() -> None:
+    """What is unified with one of them is then a choice of the other, the first one included."""
+
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.part, self.a, self.b = (nn.Conv2d(3, 4, 1) for _ in range(3))
+
+        def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+            part = self.part(x)
+            return torch.cat([part, self.a(x)], 1), torch.cat([part, 2 * self.b(x)], 1), part
+
+    torch.manual_seed(0)
+    model, x = Twice().eval(), pictures()
+    quantized = wbcq.quantize(model, [x], config=CONFIG, progress=False)
+    for ours, exact in zip(quantized(x), quantized.simulate(x), strict=True):
+        assert torch.equal(ours, exact)
+    for ours, reference in zip(quantized(x), model(x), strict=True):
+        assert (ours - reference).abs().max() < 0.02 * reference.abs().max()
+
+
 def test_a_network_without_such_parts_is_not_sampled() -> None:
     model = wbcq.models.create("resnet18")
     graph = prepare_for_quantization(capture(model, torch.zeros(1, 3, 64, 64)))
