@@ -18,20 +18,27 @@ constexpr int kG[6][3] = {{6, 0, 0}, {-1, -1, -1}, {-1, 1, -1}, {1, 2, 4}, {1, -
 
 size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
-// U = G g G^T of one input channel of a filter; taps are `stride` weights apart.
-void transform_filter(const int8_t* weights, size_t stride, int16_t (&u)[kWinogradPositions]) {
-  int columns[6][3];
-  for (size_t i = 0; i < 6; ++i) {
-    for (size_t x = 0; x < 3; ++x) {
-      columns[i][x] = 0;
-      for (size_t y = 0; y < 3; ++y) columns[i][x] += kG[i][y] * weights[(y * 3 + x) * stride];
-    }
+// Filters of one step of a panel: a value for each of `count` pairs of channels, nr x kr at most.
+constexpr size_t kMostPairs = 64;
+using Pairs = int16_t[kMostPairs];
+
+// out = sum of g[y] * in[y * stride], for every pair.
+void combine(const int (&g)[3], const Pairs* in, size_t stride, size_t count, int16_t* out) {
+  const int16_t *a = in[0], *b = in[stride], *c = in[2 * stride];
+  for (size_t i = 0; i < count; ++i) {
+    out[i] = static_cast<int16_t>(g[0] * a[i] + g[1] * b[i] + g[2] * c[i]);
   }
+}
+
+// U = G g G^T; taps [3][3]. Position p goes to u + p * position_stride: whole runs of `count`,
+// because positions lie kilobytes apart.
+void transform_filters(const Pairs (&taps)[kTaps], size_t count, size_t position_stride,
+                       int16_t* u) {
   for (size_t i = 0; i < 6; ++i) {
+    Pairs row[3];
+    for (size_t x = 0; x < 3; ++x) combine(kG[i], taps + x, 3, count, row[x]);
     for (size_t j = 0; j < 6; ++j) {
-      int sum = 0;
-      for (size_t x = 0; x < 3; ++x) sum += kG[j][x] * columns[i][x];
-      u[i * 6 + j] = static_cast<int16_t>(sum);
+      combine(kG[j], row, 1, count, u + (i * 6 + j) * position_stride);
     }
   }
 }
@@ -80,28 +87,40 @@ void winograd_pack(const WinogradKernel& kernel, const WinogradPackInput& input,
   const size_t steps = winograd_steps(kernel, input.in_channels);
   const size_t panel_bytes = winograd_panel_bytes(kernel, input.in_channels);
   const size_t depth = kTaps * input.in_channels;
-  std::memset(packed, 0, winograd_packed_bytes(kernel, input));
-  for (size_t channel = 0; channel < input.out_channels; ++channel) {
-    const size_t column = channel % nr;
-    std::byte* panel = static_cast<std::byte*>(packed) + channel / nr * panel_bytes;
+  for (size_t first = 0; first < input.out_channels; first += nr) {
+    std::byte* panel = static_cast<std::byte*>(packed) + first / nr * panel_bytes;
+    std::memset(panel, 0, winograd_header_bytes(kernel));
+    const size_t columns = std::min(nr, input.out_channels - first);
     auto* start = reinterpret_cast<uint32_t*>(panel);
     auto* mult = reinterpret_cast<float*>(panel) + nr;
-    auto* u = reinterpret_cast<int16_t*>(panel) + 2 * kHeaderWords * nr;
-    const int8_t* weights = input.weights + channel * depth;
-    int64_t sum = 0;
-    for (size_t i = 0; i < depth; ++i) sum += weights[i];
-    start[column] = static_cast<uint32_t>(36 * (input.bias[channel] - input.zero_point * sum));
-    float multiplier = input.multipliers[channel] * 0.25f;
-    for (size_t k = 0; k < kMultipliers; ++k, multiplier *= 0.5f)
-      mult[k * nr + column] = multiplier;
-    for (size_t c = 0; c < input.in_channels; ++c) {
-      int16_t transformed[kWinogradPositions];
-      transform_filter(weights + c, input.in_channels, transformed);
-      int16_t* first = u + (c / kernel.kr * nr + column) * kernel.kr + c % kernel.kr;
-      for (size_t p = 0; p < kWinogradPositions; ++p) {
-        first[p * steps * nr * kernel.kr] = transformed[p];
-      }
+    for (size_t column = 0; column < columns; ++column) {
+      const size_t channel = first + column;
+      const int8_t* weights = input.weights + channel * depth;
+      int64_t sum = 0;
+      for (size_t i = 0; i < depth; ++i) sum += weights[i];
+      start[column] = static_cast<uint32_t>(36 * (input.bias[channel] - input.zero_point * sum));
+      float multiplier = input.multipliers[channel] * 0.25f;
+      for (size_t k = 0; k < kMultipliers; ++k, multiplier *= 0.5f)
+        mult[k * nr + column] = multiplier;
     }
+    auto* u = reinterpret_cast<int16_t*>(panel) + 2 * kHeaderWords * nr;
+    const size_t pairs = nr * kernel.kr;
+    for (size_t step = 0; step < steps; ++step, u += pairs) {
+      const size_t channels = std::min(kernel.kr, input.in_channels - step * kernel.kr);
+      Pairs taps[kTaps] = {};
+      for (size_t column = 0; column < columns; ++column) {
+        const int8_t* weights = input.weights + (first + column) * depth + step * kernel.kr;
+        for (size_t tap = 0; tap < kTaps; ++tap) {
+          for (size_t c = 0; c < channels; ++c) {
+            taps[tap][column * kernel.kr + c] = weights[tap * input.in_channels + c];
+          }
+        }
+      }
+      transform_filters(taps, pairs, steps * pairs, u);
+    }
+    const size_t used =
+        winograd_header_bytes(kernel) + kWinogradPositions * steps * pairs * sizeof(int16_t);
+    std::memset(panel + used, 0, panel_bytes - used);
   }
 }
 
