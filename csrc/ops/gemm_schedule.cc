@@ -15,28 +15,14 @@ constexpr size_t kMaxStreamingBlockTiles = 64;
 }  // namespace
 
 GemmSchedule::GemmSchedule(const GemmShape& shape, size_t threads)
-    : pixels_(shape.pixels), panels_(shape.panels), tiles_(ceil_div(shape.pixels, shape.mr)) {
-  // The most even division wins; among equals the one that moves the fewest bytes: every part of
-  // the pixels reads its part of the weights and the other way round.
-  size_t best_work = tiles_ * panels_;
-  size_t best_bytes = panels_ * shape.panel_bytes + pixels_ * shape.pixel_bytes;
-  for (size_t pixel_parts = 1; pixel_parts <= std::min(threads, tiles_); ++pixel_parts) {
-    const size_t panel_parts = std::min(threads / pixel_parts, panels_);
-    const size_t work = ceil_div(tiles_, pixel_parts) * ceil_div(panels_, panel_parts);
-    const size_t bytes =
-        panels_ * shape.panel_bytes * pixel_parts + pixels_ * shape.pixel_bytes * panel_parts;
-    if (work < best_work || (work == best_work && bytes < best_bytes)) {
-      best_work = work;
-      best_bytes = bytes;
-      pixel_parts_ = pixel_parts;
-      panel_parts_ = panel_parts;
-    }
-  }
-
+    : pixels_(shape.pixels),
+      tiles_(ceil_div(shape.pixels, shape.mr)),
+      grid_(tiles_, shape.pixels * shape.pixel_bytes, shape.panels,
+            shape.panels * shape.panel_bytes, threads) {
   // Weights that stay in L2 may be read once for every few tiles. Larger ones are read from L3 or
   // memory once for each block, so blocks are as large as L2 allows.
-  const size_t unit_weights = ceil_div(panels_, panel_parts_) * shape.panel_bytes;
-  const size_t unit_tiles = ceil_div(tiles_, pixel_parts_);
+  const size_t unit_weights = grid_.unit_panels() * shape.panel_bytes;
+  const size_t unit_tiles = grid_.unit_tiles();
   weights_stay_ = unit_weights <= kL2Weights;
   const size_t budget = weights_stay_ ? kL2Pixels : 2 * kL2Pixels;
   const size_t most = weights_stay_ ? kMaxBlockTiles : kMaxStreamingBlockTiles;

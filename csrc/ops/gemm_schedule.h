@@ -7,6 +7,7 @@
 #include <cstddef>
 
 #include "base/checked.h"
+#include "ops/thread_grid.h"
 
 namespace wbcq {
 
@@ -18,18 +19,15 @@ struct GemmShape {
   size_t pixel_bytes;  // input bytes and row pointers that one output pixel brings into the cache
 };
 
-// A grid of units, one for each thread; a unit is a range of pixels by a range of panels, walked as
-// for each block of tiles: for each panel: for each tile of the block.
+// A unit is walked as for each block of tiles: for each panel: for each tile of the block.
 class GemmSchedule {
  public:
   GemmSchedule() = default;
   GemmSchedule(const GemmShape& shape, size_t threads);
 
-  size_t units() const { return pixel_parts_ * panel_parts_; }
-  Range tiles(size_t unit) const { return split_evenly(tiles_, pixel_parts_, unit / panel_parts_); }
-  Range panels(size_t unit) const {
-    return split_evenly(panels_, panel_parts_, unit % panel_parts_);
-  }
+  size_t units() const { return grid_.units(); }
+  Range tiles(size_t unit) const { return grid_.tiles(unit); }
+  Range panels(size_t unit) const { return grid_.panels(unit); }
   // Heights differ by at most one: 49 pixels and mr = 14 give 13 + 12 + 12 + 12.
   Range pixels(size_t tile) const { return split_evenly(pixels_, tiles_, tile); }
   // How many tiles from the first of the range on are of its height.
@@ -43,10 +41,8 @@ class GemmSchedule {
 
  private:
   size_t pixels_ = 0;
-  size_t panels_ = 0;
   size_t tiles_ = 0;
-  size_t pixel_parts_ = 1;
-  size_t panel_parts_ = 1;
+  ThreadGrid grid_;
   size_t block_tiles_ = 1;
   bool weights_stay_ = true;
 };

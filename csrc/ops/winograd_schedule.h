@@ -6,6 +6,7 @@
 #include <cstddef>
 
 #include "base/checked.h"
+#include "ops/thread_grid.h"
 
 namespace wbcq {
 
@@ -18,18 +19,16 @@ struct WinogradShape {
   size_t m_tile_bytes;  // a tile's products with one panel
 };
 
-// A grid of units, one for each thread; a unit is a range of tiles by a range of panels, walked as
-// for each block of tiles: transform the input; for each panel: products, transform the output.
+// A unit is walked as for each block of tiles: transform the input; for each panel: products,
+// transform the output.
 class WinogradSchedule {
  public:
   WinogradSchedule() = default;
   WinogradSchedule(const WinogradShape& shape, size_t threads);
 
-  size_t units() const { return tile_parts_ * panel_parts_; }
-  Range tiles(size_t unit) const { return split_evenly(tiles_, tile_parts_, unit / panel_parts_); }
-  Range panels(size_t unit) const {
-    return split_evenly(panels_, panel_parts_, unit % panel_parts_);
-  }
+  size_t units() const { return grid_.units(); }
+  Range tiles(size_t unit) const { return grid_.tiles(unit); }
+  Range panels(size_t unit) const { return grid_.panels(unit); }
   // The most tiles of a block.
   size_t block_tiles() const { return block_tiles_; }
   // Whether one panel stays in L2 while all groups of tiles of a block meet it. Else all groups
@@ -37,10 +36,7 @@ class WinogradSchedule {
   bool panel_stays() const { return panel_stays_; }
 
  private:
-  size_t tiles_ = 0;
-  size_t panels_ = 0;
-  size_t tile_parts_ = 1;
-  size_t panel_parts_ = 1;
+  ThreadGrid grid_;
   size_t block_tiles_ = 1;
   bool panel_stays_ = true;
 };
