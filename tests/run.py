@@ -9,6 +9,7 @@ Debian's googletest, and aarch64 also g++-aarch64-linux-gnu and qemu-user.
 from __future__ import annotations
 
 import argparse
+import collections
 import functools
 import os
 import shutil
@@ -30,16 +31,37 @@ AARCH64_CPUS = {
 }
 
 
+# Lines of a failed command that are shown again at the end of the log.
+LAST_LINES = 60
+
+
 class SuiteError(Exception):
-    """A suite failed or lacks a tool."""
+    """A suite failed or lacks a tool; ``output`` is the end of what the command printed."""
+
+    def __init__(self, message: str, output: str = "") -> None:
+        super().__init__(message)
+        self.output = output
 
 
 def run(*command: str, env: Mapping[str, str] | None = None) -> None:
     """Runs a command in the project's root and shows it; raises on failure."""
     print("$", " ".join(command), flush=True)
-    result = subprocess.run(command, cwd=ROOT, env={**os.environ, **(env or {})}, check=False)
-    if result.returncode:
-        raise SuiteError(f"{command[0]} ended with status {result.returncode}")
+    last: collections.deque[str] = collections.deque(maxlen=LAST_LINES)
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **(env or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            last.append(line)
+    if process.returncode:
+        raise SuiteError(f"{command[0]} ended with status {process.returncode}", "".join(last))
 
 
 def need(tool: str, package: str) -> None:
@@ -97,7 +119,9 @@ def python() -> None:
     build_dir = ROOT / "build" / "release"
     env = {"WBCQ_BUILD_DIR": str(build_dir)} if build_dir.exists() else {}
     env.update(ONE_THREAD)
-    run(sys.executable, "-m", "pytest", "-n", JOBS, "--dist", "loadgroup", "tests/wbcq", env=env)
+    # Without the list of warnings a failure's trace stands at the end of the log.
+    options = ("-n", JOBS, "--dist", "loadgroup", "--disable-warnings")
+    run(sys.executable, "-m", "pytest", *options, "tests/wbcq", env=env)
 
 
 def aarch64() -> None:
@@ -141,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments).suites or [s for s in SUITES if s not in ON_DEMAND]
     if unknown := [name for name in chosen if name not in SUITES]:
         parser.error(f"unknown suite {unknown[0]!r}: choose from {', '.join(SUITES)}")
-    failures: dict[str, str] = {}
+    failures: dict[str, SuiteError] = {}
     seconds: dict[str, float] = {}
     for name in chosen:
         print(f"\n==== {name}", flush=True)
@@ -149,8 +173,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             SUITES[name]()
         except SuiteError as error:
-            failures[name] = str(error)
+            failures[name] = error
         seconds[name] = time.monotonic() - start
+    for name, failure in failures.items():
+        print(f"\n==== {name} failed: {failure}\n{failure.output}", end="")
     print("\n==== summary")
     for name in chosen:
         print(f"{name:8} {seconds[name]:7.1f} s  {failures.get(name, 'ok')}")

@@ -371,7 +371,9 @@ class TestDemo:
         self, data: Path, tmp_path: Path
     ) -> None:
         pytest.importorskip("sklearn")
-        code = "import sys; from wbcq.cli import main; main(sys.argv[1:])"
+        # A shell's background jobs, and so these tests, may be started with SIGINT ignored.
+        heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+        code = f"{heed}; import sys; from wbcq.cli import main; main(sys.argv[1:])"
         arguments = ["demo", "--data", str(data), "--out", str(tmp_path), "--size", "32"]
         process = subprocess.Popen(
             [sys.executable, "-c", code, *arguments, "--epochs", "500", "--threads", "1"],
