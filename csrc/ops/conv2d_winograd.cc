@@ -2,6 +2,7 @@
 // batch are its tiles.
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <utility>
 
 #include "base/aligned_buffer.h"
@@ -31,6 +32,20 @@ WinogradPackInput pack_input(const Conv2dSpec& spec) {
   return input;
 }
 
+// Beyond this many bytes of transformed filters reading them costs more than transforming the int8
+// filters, an eighth of them, for each block of tiles; and the networks that have such layers have
+// several, which together leave L3 between two runs.
+constexpr size_t kMostTransformedBytes = size_t{8} << 20;
+constexpr size_t kTaps = 9;
+
+WinogradWeightForm weight_form(const Conv2dSpec& spec) {
+  const WinogradKernel& kernel = *spec.kernels->winograd;
+  const bool many = winograd_packed_bytes(kernel, pack_input(spec),
+                                          WinogradWeightForm::kTransformed) > kMostTransformedBytes;
+  return many && kernel.transform_weights != nullptr ? WinogradWeightForm::kFilters
+                                                     : WinogradWeightForm::kTransformed;
+}
+
 class ConvWinogradOp final : public Op {
  public:
   ConvWinogradOp(const Conv2dSpec& spec, size_t least_tiles)
@@ -47,7 +62,8 @@ class ConvWinogradOp final : public Op {
         indirection_(tile_axis(spec.y), tile_axis(spec.x), spec.inputs[0]->layout),
         v_channels_(round_up(input_.channels, kernel_.channel_run)),
         panels_(ceil_div(output_.channels, kernel_.nr)),
-        panel_bytes_(winograd_panel_bytes(kernel_, input_.channels)) {
+        form_(weight_form(spec)),
+        panel_bytes_(winograd_panel_bytes(kernel_, input_.channels, form_)) {
     cost_ = conv2d_cost(spec);
   }
 
@@ -62,6 +78,7 @@ class ConvWinogradOp final : public Op {
   // Where the parts of a thread's scratch begin.
   struct Scratch {
     size_t m;
+    size_t u;
     size_t pixels;
     size_t places;
     size_t bytes;
@@ -82,10 +99,21 @@ class ConvWinogradOp final : public Op {
     Range operator[](size_t i) const { return split_evenly(tiles, count, i); }
   };
   Groups groups_of(size_t tiles) const { return {tiles, ceil_div(tiles, kernel_.mr)}; }
+  // Of a panel's transformed filters.
+  size_t position_bytes() const {
+    return winograd_steps(kernel_, input_.channels) * kernel_.kr * kernel_.nr * sizeof(int16_t);
+  }
+  // Two cache lines more, because several positions are written together: at a distance of a
+  // multiple of 4 KB they would meet in one set of L1.
+  size_t transformed_stride() const {
+    return round_up(position_bytes() / sizeof(int16_t), 32) + 64;
+  }
   void transform_input(const OpBuffers& buffers, Range tiles, const uint8_t** pixels,
                        int16_t* v) const;
   void multiply(const WinogradSchedule& schedule, size_t panel, Groups groups, const int16_t* v,
                 int32_t* m) const;
+  void transform_and_multiply(size_t panel, size_t next_panel, Groups groups, const int16_t* v,
+                              int16_t* u, int32_t* m) const;
   void place(Range tiles, WinogradPlace* places) const;
   WinogradOutputTiles output_args(const OpBuffers& buffers) const;
   void apply_table(std::byte* out, Range channels, Range tiles, const WinogradPlace* places) const;
@@ -102,6 +130,7 @@ class ConvWinogradOp final : public Op {
   Indirection indirection_;
   size_t v_channels_;
   size_t panels_;
+  WinogradWeightForm form_;
   size_t panel_bytes_;
   AlignedBuffer packed_;
   AlignedBuffer padding_;
@@ -128,11 +157,11 @@ class ConvWinogradPlan final : public OpPlan {
 
 Status ConvWinogradOp::pack(const Conv2dSpec& spec) {
   const WinogradPackInput input = pack_input(spec);
-  auto packed = AlignedBuffer::allocate(winograd_packed_bytes(kernel_, input),
+  auto packed = AlignedBuffer::allocate(winograd_packed_bytes(kernel_, input, form_),
                                         format::cat("the packed weights of ", name()));
   if (!packed.ok()) return packed.status();
   packed_ = std::move(packed).value();
-  winograd_pack(kernel_, input, packed_.data());
+  winograd_pack(kernel_, input, form_, packed_.data());
   cost_.weight_bytes = packed_.size();
   auto padding =
       AlignedBuffer::allocate(indirection_.needs_padding() ? input_.channels + kTensorSlack : 0,
@@ -156,7 +185,9 @@ std::unique_ptr<OpPlan> ConvWinogradOp::plan(size_t batch, size_t threads) const
   shape.tiles = batch * tiles_y_ * tiles_x_;
   shape.panels = panels_;
   shape.mr = kernel_.mr;
-  shape.panel_bytes = panel_bytes_;
+  shape.transforms = form_ == WinogradWeightForm::kFilters;
+  shape.panel_bytes =
+      winograd_panel_bytes(kernel_, input_.channels, WinogradWeightForm::kTransformed);
   shape.v_tile_bytes = kWinogradPositions * v_channels_ * sizeof(int16_t);
   shape.m_tile_bytes = kWinogradPositions * kernel_.nr * sizeof(int32_t);
   return std::make_unique<ConvWinogradPlan>(*this, WinogradSchedule(shape, threads));
@@ -165,7 +196,12 @@ std::unique_ptr<OpPlan> ConvWinogradOp::plan(size_t batch, size_t threads) const
 ConvWinogradOp::Scratch ConvWinogradOp::scratch(size_t block_tiles) const {
   Scratch scratch = {};
   scratch.m = kWinogradPositions * position_stride(block_tiles) * sizeof(int16_t);
-  scratch.pixels = scratch.m + block_tiles * kWinogradPositions * kernel_.nr * sizeof(int32_t);
+  scratch.u = scratch.m + block_tiles * kWinogradPositions * kernel_.nr * sizeof(int32_t);
+  scratch.pixels = scratch.u;
+  if (form_ == WinogradWeightForm::kFilters) {
+    constexpr size_t kLargestPart = kWinogradParts[2] - kWinogradParts[1];
+    scratch.pixels += kLargestPart * transformed_stride() * sizeof(int16_t);
+  }
   scratch.places = scratch.pixels + kWinogradPositions * kernel_.mr * sizeof(const uint8_t*);
   scratch.bytes = scratch.places + block_tiles * sizeof(WinogradPlace);
   return scratch;
@@ -194,13 +230,15 @@ void ConvWinogradOp::multiply(const WinogradSchedule& schedule, size_t panel, Gr
   WinogradProduct args = {};
   args.channels = input_.channels;
   args.position_stride = position_stride(groups.tiles);
-  args.panel = packed_.data() + panel * panel_bytes_;
+  const std::byte* header = packed_.data() + panel * panel_bytes_;
+  const std::byte* weights = header + winograd_header_bytes(kernel_);
+  args.start = reinterpret_cast<const int32_t*>(header);
   args.positions = schedule.panel_stays() ? kWinogradPositions : 1;
-  args.prefetch_stride = (panel_bytes_ - winograd_header_bytes(kernel_)) / kWinogradPositions;
-  const auto* weights = static_cast<const std::byte*>(args.panel) + winograd_header_bytes(kernel_);
+  args.prefetch_stride = position_bytes();
   const bool is_last = panel + 1 == panels_;
   for (size_t p = 0; p < kWinogradPositions; p += args.positions) {
     args.first_position = p;
+    args.u = reinterpret_cast<const int16_t*>(weights + p * args.prefetch_stride);
     for (size_t g = 0; g < groups.count; ++g) {
       const Range group = groups[g];
       args.tiles = group.size();
@@ -211,6 +249,43 @@ void ConvWinogradOp::multiply(const WinogradSchedule& schedule, size_t panel, Gr
                           ? weights + (p + 1) * args.prefetch_stride + g * args.prefetch_stride / 2
                           : nullptr;
       kernel_.multiply(args);
+    }
+  }
+}
+
+// All groups meet one position's weights after another, which stay in L1 meanwhile.
+void ConvWinogradOp::transform_and_multiply(size_t panel, size_t next_panel, Groups groups,
+                                            const int16_t* v, int16_t* u, int32_t* m) const {
+  const std::byte* header = packed_.data() + panel * panel_bytes_;
+  WinogradWeights weights = {};
+  weights.channels = input_.channels;
+  weights.filters = reinterpret_cast<const int8_t*>(header + winograd_header_bytes(kernel_));
+  weights.u = u;
+  weights.position_stride = transformed_stride();
+  const std::byte* next_filters =
+      packed_.data() + next_panel * panel_bytes_ + winograd_header_bytes(kernel_);
+  const size_t tap_bytes = position_bytes() / sizeof(int16_t);
+  WinogradProduct args = {};
+  args.channels = input_.channels;
+  args.position_stride = position_stride(groups.tiles);
+  args.start = reinterpret_cast<const int32_t*>(header);
+  args.positions = 1;
+  for (weights.part = 0; weights.part + 1 < std::size(kWinogradParts); ++weights.part) {
+    kernel_.transform_weights(weights);
+    const size_t first = kWinogradParts[weights.part];
+    for (size_t p = first; p < kWinogradParts[weights.part + 1]; ++p) {
+      args.first_position = p;
+      args.u = u + (p - first) * weights.position_stride;
+      for (size_t g = 0; g < groups.count; ++g) {
+        const Range group = groups[g];
+        args.tiles = group.size();
+        args.v = v + group.begin * v_channels_;
+        args.m = m + group.begin * kWinogradPositions * kernel_.nr;
+        // A position's product fetches as many bytes as one tap of the next panel's filters has.
+        const bool fetches = weights.part == 2 && g == 0 && p - first < kTaps;
+        args.prefetch = fetches ? next_filters + (p - first) * tap_bytes : nullptr;
+        kernel_.multiply(args);
+      }
     }
   }
 }
@@ -268,6 +343,7 @@ void ConvWinogradOp::run_unit(const WinogradSchedule& schedule, size_t unit,
   const Scratch offsets = scratch(schedule.block_tiles());
   auto* v = reinterpret_cast<int16_t*>(memory);
   auto* m = reinterpret_cast<int32_t*>(memory + offsets.m);
+  auto* u = reinterpret_cast<int16_t*>(memory + offsets.u);
   auto* pixels = reinterpret_cast<const uint8_t**>(memory + offsets.pixels);
   auto* places = reinterpret_cast<WinogradPlace*>(memory + offsets.places);
   const Range all_tiles = schedule.tiles(unit);
@@ -285,7 +361,12 @@ void ConvWinogradOp::run_unit(const WinogradSchedule& schedule, size_t unit,
     place(tiles, places);
     args.tiles = tiles.size();
     for (size_t panel = panels.begin; panel < panels.end; ++panel) {
-      multiply(schedule, panel, groups, v, m);
+      if (form_ == WinogradWeightForm::kFilters) {
+        const size_t next = panel + 1 < panels.end ? panel + 1 : panels.begin;
+        transform_and_multiply(panel, next, groups, v, u, m);
+      } else {
+        multiply(schedule, panel, groups, v, m);
+      }
       const size_t channel = panel * kernel_.nr;
       args.panel = packed_.data() + panel * panel_bytes_;
       args.channels = std::min(kernel_.nr, output_.channels - channel);

@@ -25,6 +25,11 @@ WinogradSchedule::WinogradSchedule(const WinogradShape& shape, size_t threads)
   const bool weights_stay = grid_.unit_panels() * shape.panel_bytes <= kL2Weights;
   const size_t budget = weights_stay ? kL2BlockBesideWeights : kL2Block;
   const size_t fitting = budget / (shape.v_tile_bytes + shape.m_tile_bytes);
+  if (shape.transforms) {
+    // Each transform of the filters should serve many tiles, even where V leaves L2.
+    block_tiles_ = ceil_div(unit_tiles, ceil_div(unit_tiles, kMostTiles));
+    return;
+  }
   const size_t least = weights_stay ? std::min<size_t>(shape.mr, 8) : kLeastStreamingTiles;
   const size_t most = std::clamp(fitting, least, kMostTiles);
   block_tiles_ = ceil_div(unit_tiles, ceil_div(unit_tiles, most));

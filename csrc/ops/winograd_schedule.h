@@ -15,6 +15,7 @@ struct WinogradShape {
   size_t panels;
   size_t mr;
   size_t panel_bytes;   // transformed filters
+  bool transforms;      // filters, for each block
   size_t v_tile_bytes;  // a tile's transformed input
   size_t m_tile_bytes;  // a tile's products with one panel
 };

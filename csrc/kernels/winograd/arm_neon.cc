@@ -14,7 +14,6 @@ constexpr size_t kMr = 4;
 constexpr size_t kNr = 16;
 constexpr size_t kRun = 8;
 constexpr size_t kVectors = kNr / kLanes;
-constexpr size_t kHeader = 2 * 6 * kNr;  // int16 in front of U
 constexpr size_t kStartPosition = 7;
 constexpr size_t kTileStride = kWinogradPositions * kNr;  // int32 of M
 
@@ -119,11 +118,12 @@ WBCQ_INLINE void multiply_position(const int16_t* v, const int16_t* u, size_t ch
 
 template <size_t kRows>
 void multiply_rows(const WinogradProduct& args) {
-  const auto* u = static_cast<const int16_t*>(args.panel) + kHeader;
+  const int16_t* u = args.u;
   for (size_t p = args.first_position; p < args.first_position + args.positions; ++p) {
-    const int32_t* start = p == kStartPosition ? static_cast<const int32_t*>(args.panel) : nullptr;
-    multiply_position<kRows>(args.v + p * args.position_stride, u + p * args.channels * kNr,
-                             args.channels, start, args.m + p * kNr);
+    const int32_t* start = p == kStartPosition ? args.start : nullptr;
+    multiply_position<kRows>(args.v + p * args.position_stride, u, args.channels, start,
+                             args.m + p * kNr);
+    u += args.channels * kNr;
   }
 }
 
@@ -228,6 +228,7 @@ const WinogradKernel winograd_arm_neon = {"winograd_u8_u8_s8c_4x16c1_neon",
                                           kNr,
                                           /*kr=*/1,
                                           kRun,
+                                          /*transform_weights=*/nullptr,
                                           transform_input,
                                           multiply,
                                           transform_output};

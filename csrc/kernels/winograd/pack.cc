@@ -43,6 +43,50 @@ void transform_filters(const Pairs (&taps)[kTaps], size_t count, size_t position
   }
 }
 
+// Output channels of a panel.
+struct Columns {
+  size_t first;
+  size_t count;
+};
+
+void pack_header(const WinogradPackInput& input, Columns columns, size_t nr, std::byte* panel) {
+  const size_t depth = kTaps * input.in_channels;
+  std::memset(panel, 0, nr * kHeaderWords * sizeof(int32_t));
+  auto* start = reinterpret_cast<uint32_t*>(panel);
+  auto* mult = reinterpret_cast<float*>(panel) + nr;
+  for (size_t column = 0; column < columns.count; ++column) {
+    const size_t channel = columns.first + column;
+    const int8_t* weights = input.weights + channel * depth;
+    int64_t sum = 0;
+    for (size_t i = 0; i < depth; ++i) sum += weights[i];
+    start[column] = static_cast<uint32_t>(36 * (input.bias[channel] - input.zero_point * sum));
+    float multiplier = input.multipliers[channel] * 0.25f;
+    for (size_t k = 0; k < kMultipliers; ++k, multiplier *= 0.5f)
+      mult[k * nr + column] = multiplier;
+  }
+}
+
+// Channels first_channel to first_channel + kr of each column.
+void gather_taps(const WinogradPackInput& input, Columns columns, size_t first_channel, size_t kr,
+                 Pairs (&taps)[kTaps]) {
+  const size_t channels = std::min(kr, input.in_channels - first_channel);
+  for (size_t column = 0; column < columns.count; ++column) {
+    const int8_t* weights =
+        input.weights + (columns.first + column) * kTaps * input.in_channels + first_channel;
+    for (size_t tap = 0; tap < kTaps; ++tap) {
+      for (size_t c = 0; c < channels; ++c) {
+        taps[tap][column * kr + c] = weights[tap * input.in_channels + c];
+      }
+    }
+  }
+}
+
+// Of one pair of channels.
+size_t filter_bytes(WinogradWeightForm form) {
+  return form == WinogradWeightForm::kTransformed ? kWinogradPositions * sizeof(int16_t)
+                                                  : kTaps * sizeof(int8_t);
+}
+
 }  // namespace
 
 bool winograd_is_exact(const WinogradPackInput& input) {
@@ -72,54 +116,42 @@ size_t winograd_header_bytes(const WinogradKernel& kernel) {
   return kernel.nr * kHeaderWords * sizeof(int32_t);
 }
 
-size_t winograd_panel_bytes(const WinogradKernel& kernel, size_t in_channels) {
-  const size_t u = kWinogradPositions * winograd_steps(kernel, in_channels) * kernel.kr;
-  const size_t bytes = winograd_header_bytes(kernel) + kernel.nr * u * sizeof(int16_t);
+size_t winograd_panel_bytes(const WinogradKernel& kernel, size_t in_channels,
+                            WinogradWeightForm form) {
+  const size_t pairs = winograd_steps(kernel, in_channels) * kernel.kr * kernel.nr;
+  const size_t bytes = winograd_header_bytes(kernel) + pairs * filter_bytes(form);
   return ceil_div(bytes, kPanelAlignment) * kPanelAlignment;
 }
 
-size_t winograd_packed_bytes(const WinogradKernel& kernel, const WinogradPackInput& input) {
-  return ceil_div(input.out_channels, kernel.nr) * winograd_panel_bytes(kernel, input.in_channels);
+size_t winograd_packed_bytes(const WinogradKernel& kernel, const WinogradPackInput& input,
+                             WinogradWeightForm form) {
+  return ceil_div(input.out_channels, kernel.nr) *
+         winograd_panel_bytes(kernel, input.in_channels, form);
 }
 
-void winograd_pack(const WinogradKernel& kernel, const WinogradPackInput& input, void* packed) {
+void winograd_pack(const WinogradKernel& kernel, const WinogradPackInput& input,
+                   WinogradWeightForm form, void* packed) {
   const size_t nr = kernel.nr;
   const size_t steps = winograd_steps(kernel, input.in_channels);
-  const size_t panel_bytes = winograd_panel_bytes(kernel, input.in_channels);
-  const size_t depth = kTaps * input.in_channels;
+  const size_t pairs = nr * kernel.kr;
+  const size_t panel_bytes = winograd_panel_bytes(kernel, input.in_channels, form);
   for (size_t first = 0; first < input.out_channels; first += nr) {
     std::byte* panel = static_cast<std::byte*>(packed) + first / nr * panel_bytes;
-    std::memset(panel, 0, winograd_header_bytes(kernel));
-    const size_t columns = std::min(nr, input.out_channels - first);
-    auto* start = reinterpret_cast<uint32_t*>(panel);
-    auto* mult = reinterpret_cast<float*>(panel) + nr;
-    for (size_t column = 0; column < columns; ++column) {
-      const size_t channel = first + column;
-      const int8_t* weights = input.weights + channel * depth;
-      int64_t sum = 0;
-      for (size_t i = 0; i < depth; ++i) sum += weights[i];
-      start[column] = static_cast<uint32_t>(36 * (input.bias[channel] - input.zero_point * sum));
-      float multiplier = input.multipliers[channel] * 0.25f;
-      for (size_t k = 0; k < kMultipliers; ++k, multiplier *= 0.5f)
-        mult[k * nr + column] = multiplier;
-    }
-    auto* u = reinterpret_cast<int16_t*>(panel) + 2 * kHeaderWords * nr;
-    const size_t pairs = nr * kernel.kr;
-    for (size_t step = 0; step < steps; ++step, u += pairs) {
-      const size_t channels = std::min(kernel.kr, input.in_channels - step * kernel.kr);
+    const Columns columns = {first, std::min(nr, input.out_channels - first)};
+    pack_header(input, columns, nr, panel);
+    std::byte* weights = panel + winograd_header_bytes(kernel);
+    auto* u = reinterpret_cast<int16_t*>(weights);
+    auto* filters = reinterpret_cast<int8_t*>(weights);
+    for (size_t step = 0; step < steps; ++step) {
       Pairs taps[kTaps] = {};
-      for (size_t column = 0; column < columns; ++column) {
-        const int8_t* weights = input.weights + (first + column) * depth + step * kernel.kr;
-        for (size_t tap = 0; tap < kTaps; ++tap) {
-          for (size_t c = 0; c < channels; ++c) {
-            taps[tap][column * kernel.kr + c] = weights[tap * input.in_channels + c];
-          }
-        }
+      gather_taps(input, columns, step * kernel.kr, kernel.kr, taps);
+      if (form == WinogradWeightForm::kTransformed) {
+        transform_filters(taps, pairs, steps * pairs, u + step * pairs);
+        continue;
       }
-      transform_filters(taps, pairs, steps * pairs, u);
+      for (const Pairs& tap : taps) filters = std::copy_n(tap, pairs, filters);
     }
-    const size_t used =
-        winograd_header_bytes(kernel) + kWinogradPositions * steps * pairs * sizeof(int16_t);
+    const size_t used = winograd_header_bytes(kernel) + steps * pairs * filter_bytes(form);
     std::memset(panel + used, 0, panel_bytes - used);
   }
 }

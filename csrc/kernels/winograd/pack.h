@@ -8,6 +8,11 @@
 //   int16  u[36][steps][nr][kr]
 //
 // where steps = ceil(in_channels / kr). Missing channels and missing output channels are zero.
+//
+// or, for kernels that transform filters while a layer runs, instead of u
+//
+//   int8   filters[steps][9][nr][kr]
+//
 // Panels follow one another, each padded to 64 bytes. The transform of a constant picture is zero
 // but at position 7 (row and column 1), so a product that begins there at start[] adds bias and
 // zero point to every output of the tile.
@@ -34,19 +39,25 @@ struct WinogradPackInput {
 // lies within +-(2^25 - 1), and multipliers survive the division by 64.
 bool winograd_is_exact(const WinogradPackInput& input);
 
+// What a panel holds of the filters.
+enum class WinogradWeightForm { kTransformed, kFilters };
+
 size_t winograd_steps(const WinogradKernel& kernel, size_t in_channels);
 
 // Bytes in front of a panel's weights.
 size_t winograd_header_bytes(const WinogradKernel& kernel);
 
 // Bytes of one panel, a multiple of 64.
-size_t winograd_panel_bytes(const WinogradKernel& kernel, size_t in_channels);
+size_t winograd_panel_bytes(const WinogradKernel& kernel, size_t in_channels,
+                            WinogradWeightForm form);
 
 // Bytes of all panels.
-size_t winograd_packed_bytes(const WinogradKernel& kernel, const WinogradPackInput& input);
+size_t winograd_packed_bytes(const WinogradKernel& kernel, const WinogradPackInput& input,
+                             WinogradWeightForm form);
 
 // Writes every panel to `packed` (64-byte aligned, winograd_packed_bytes() long).
-void winograd_pack(const WinogradKernel& kernel, const WinogradPackInput& input, void* packed);
+void winograd_pack(const WinogradKernel& kernel, const WinogradPackInput& input,
+                   WinogradWeightForm form, void* packed);
 
 }  // namespace wbcq
 

@@ -17,6 +17,7 @@ constexpr uint32_t kInverseOf9 = 0x38E38E39;
 
 constexpr int kBt[6][6] = {{4, 0, -5, 0, 1, 0},  {0, -4, -4, 1, 1, 0}, {0, 4, -4, -1, 1, 0},
                            {0, -2, -1, 2, 1, 0}, {0, 2, -1, -2, 1, 0}, {0, 4, 0, -5, 0, 1}};
+constexpr int kG[6][3] = {{6, 0, 0}, {-1, -1, -1}, {-1, 1, -1}, {1, 2, 4}, {1, -2, 4}, {0, 0, 6}};
 constexpr int kAt[4][6] = {
     {1, 4, 4, 1, 1, 0}, {0, 2, -2, 1, -1, 0}, {0, 1, 1, 1, 1, 0}, {0, 1, -1, 2, -2, 1}};
 constexpr size_t kTwos[4] = {3, 2, 1, 1};  // D = 3 * 2^kTwos
@@ -44,16 +45,32 @@ void transform_input(const WinogradInputTiles& tiles) {
   }
 }
 
+void transform_weights(const WinogradWeights& args) {
+  const size_t first = kWinogradParts[args.part];
+  for (size_t p = first; p < kWinogradParts[args.part + 1]; ++p) {
+    const int(&gy)[3] = kG[p / 6];
+    const int(&gx)[3] = kG[p % 6];
+    int16_t* u = args.u + (p - first) * args.position_stride;
+    for (size_t c = 0; c < args.channels; ++c) {
+      for (size_t n = 0; n < kNr; ++n) {
+        int sum = 0;
+        for (size_t tap = 0; tap < 9; ++tap) {
+          sum += gy[tap / 3] * gx[tap % 3] * args.filters[(c * 9 + tap) * kNr + n];
+        }
+        *u++ = static_cast<int16_t>(sum);
+      }
+    }
+  }
+}
+
 void multiply_position(const WinogradProduct& product, size_t position) {
-  const auto* start = static_cast<const int32_t*>(product.panel);
-  const auto* u =
-      static_cast<const int16_t*>(product.panel) + 12 * kNr + position * product.channels * kNr;
+  const int16_t* u = product.u + (position - product.first_position) * product.channels * kNr;
   const int16_t* v = product.v + position * product.position_stride;
   for (size_t tile = 0; tile < product.tiles; ++tile) {
     int32_t* m = product.m + (tile * kWinogradPositions + position) * kNr;
     for (size_t n = 0; n < kNr; ++n) {
       // Unsigned, because sums wrap around.
-      uint32_t sum = position == kStartPosition ? static_cast<uint32_t>(start[n]) : 0;
+      uint32_t sum = position == kStartPosition ? static_cast<uint32_t>(product.start[n]) : 0;
       for (size_t c = 0; c < product.channels; ++c) {
         const int16_t x = v[(c / kRun * product.tiles + tile) * kRun + c % kRun];
         sum += static_cast<uint32_t>(x * u[c * kNr + n]);
@@ -123,6 +140,7 @@ const WinogradKernel winograd_reference = {"winograd_u8_u8_s8c_4x8c1_reference",
                                            kNr,
                                            /*kr=*/1,
                                            kRun,
+                                           transform_weights,
                                            transform_input,
                                            multiply,
                                            transform_output};

@@ -22,8 +22,12 @@ namespace wbcq {
 inline constexpr size_t kWinogradOutput = 4;  // outputs of a tile along each axis
 inline constexpr size_t kWinogradInput = 6;   // inputs of a tile along each axis
 inline constexpr size_t kWinogradPositions = 36;
+// Rows of positions whose filters are transformed together: 1 and 2, like 3 and 4, are sums and
+// differences of the same numbers.
+inline constexpr size_t kWinogradParts[5] = {0, 6, 18, 30, 36};
 
-// A group of at most mr tiles goes through the three functions of a kernel together.
+// A group of at most mr tiles goes through transform_input, multiply and transform_output
+// together.
 //
 // V holds, for each position, for each run of channel_run channels (the last padded with zeros),
 // for each tile of the group channel_run values: v[position * position_stride + (run * tiles +
@@ -36,13 +40,23 @@ struct WinogradInputTiles {
   size_t position_stride;
 };
 
+// Filters to U of some positions, where the filters are packed as they are (pack.h).
+struct WinogradWeights {
+  size_t channels;
+  const int8_t* filters;
+  size_t part;             // positions kWinogradParts[part] to kWinogradParts[part + 1]
+  int16_t* u;              // [positions of the part][steps][nr][kr], 64-byte aligned
+  size_t position_stride;  // a multiple of 32
+};
+
 // m[tile][position][nr], 64-byte aligned, for all nr columns of a panel.
 struct WinogradProduct {
   size_t tiles;  // 1 to mr
   size_t channels;
   const int16_t* v;
   size_t position_stride;
-  const void* panel;  // layout in pack.h
+  const int32_t* start;  // layouts in pack.h
+  const int16_t* u;      // of first_position
   size_t first_position;
   size_t positions;
   int32_t* m;
@@ -86,6 +100,8 @@ struct WinogradKernel {
   size_t nr;
   size_t kr;
   size_t channel_run;  // a multiple of kr
+  // Null where filters are always transformed when they are packed.
+  void (*transform_weights)(const WinogradWeights& weights);
   void (*transform_input)(const WinogradInputTiles& tiles);
   void (*multiply)(const WinogradProduct& product);
   void (*transform_output)(const WinogradOutputTiles& tiles);

@@ -20,8 +20,7 @@ constexpr size_t kRun = 16;
 constexpr size_t kRunSteps = kRun / kKr;
 constexpr size_t kLanes = 8;
 constexpr size_t kVectors = kNr / kLanes;
-constexpr size_t kStep = kNr * kKr;      // int16 of U
-constexpr size_t kHeader = 2 * 6 * kNr;  // int16 in front of U
+constexpr size_t kStep = kNr * kKr;  // int16 of U
 constexpr size_t kStartPosition = 7;
 constexpr size_t kTileStride = kWinogradPositions * kNr;  // int32 of M
 
@@ -129,11 +128,12 @@ WBCQ_INLINE void multiply_position(const int16_t* v, const int16_t* u, size_t st
 template <size_t kRows>
 void multiply_rows(const WinogradProduct& args) {
   const size_t steps = (args.channels + kKr - 1) / kKr;
-  const auto* u = static_cast<const int16_t*>(args.panel) + kHeader;
+  const int16_t* u = args.u;
   for (size_t p = args.first_position; p < args.first_position + args.positions; ++p) {
     const int16_t* v = args.v + p * args.position_stride;
-    const int32_t* start = p == kStartPosition ? static_cast<const int32_t*>(args.panel) : nullptr;
-    multiply_position<kRows>(v, u + p * steps * kStep, steps, start, args.m + p * kNr);
+    const int32_t* start = p == kStartPosition ? args.start : nullptr;
+    multiply_position<kRows>(v, u, steps, start, args.m + p * kNr);
+    u += steps * kStep;
   }
 }
 
@@ -274,6 +274,7 @@ const WinogradKernel winograd_x86_avx2 = {"winograd_u8_u8_s8c_6x16c2_avx2",
                                           kNr,
                                           kKr,
                                           kRun,
+                                          /*transform_weights=*/nullptr,
                                           transform_input,
                                           multiply,
                                           transform_output};

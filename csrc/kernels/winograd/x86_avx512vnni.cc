@@ -23,8 +23,7 @@ constexpr size_t kRun = 32;
 constexpr size_t kRunSteps = kRun / kKr;
 constexpr size_t kLanes = 16;
 constexpr size_t kVectors = kNr / kLanes;
-constexpr size_t kStep = kNr * kKr;      // int16 of U
-constexpr size_t kHeader = 2 * 6 * kNr;  // int16 in front of U
+constexpr size_t kStep = kNr * kKr;  // int16 of U
 constexpr size_t kStartPosition = 7;
 constexpr size_t kTileStride = kWinogradPositions * kNr;  // int32 of M
 
@@ -83,6 +82,77 @@ void transform_input(const WinogradInputTiles& args) {
   }
 }
 
+// Three taps along an axis to the six rows of G.
+WBCQ_INLINE __m512i times6(__m512i a) { return _mm512_mullo_epi16(a, _mm512_set1_epi16(6)); }
+
+WBCQ_INLINE void store_row(const __m512i (&g)[3], int16_t* u, size_t stride) {
+  const __m512i minus_s = sub16(_mm512_setzero_si512(), add16(g[0], g[2]));
+  const __m512i t = add16(g[0], _mm512_slli_epi16(g[2], 2));
+  const __m512i twice = add16(g[1], g[1]);
+  _mm512_store_si512(u, times6(g[0]));
+  _mm512_store_si512(u + stride, sub16(minus_s, g[1]));
+  _mm512_store_si512(u + 2 * stride, add16(minus_s, g[1]));
+  _mm512_store_si512(u + 3 * stride, add16(t, twice));
+  _mm512_store_si512(u + 4 * stride, sub16(t, twice));
+  _mm512_store_si512(u + 5 * stride, times6(g[2]));
+}
+
+WBCQ_INLINE __m512i load_tap(const int8_t* filters, size_t y, size_t x) {
+  const int8_t* tap = filters + (y * 3 + x) * kStep;
+  return _mm512_cvtepi8_epi16(_mm256_load_si256(reinterpret_cast<const __m256i*>(tap)));
+}
+
+// Rows 0 and 5 of positions have one row of taps.
+void transform_outer_row(const int8_t* filters, size_t steps, size_t y, int16_t* u, size_t stride) {
+  for (size_t s = 0; s < steps; ++s, filters += 9 * kStep, u += kStep) {
+#pragma GCC unroll 2
+    for (size_t j = 0; j < kVectors; ++j) {
+      __m512i g[3];
+#pragma GCC unroll 3
+      for (size_t x = 0; x < 3; ++x) g[x] = times6(load_tap(filters + j * kStep / 2, y, x));
+      store_row(g, u + j * kStep / 2, stride);
+    }
+  }
+}
+
+// Rows 1 and 2, and rows 3 and 4, are sums and differences of the same two vectors.
+template <bool kFirstPair>
+void transform_inner_rows(const int8_t* filters, size_t steps, int16_t* u, size_t stride) {
+  for (size_t s = 0; s < steps; ++s, filters += 9 * kStep, u += kStep) {
+#pragma GCC unroll 2
+    for (size_t j = 0; j < kVectors; ++j) {
+      __m512i sums[3], differences[3];
+#pragma GCC unroll 3
+      for (size_t x = 0; x < 3; ++x) {
+        const __m512i g0 = load_tap(filters + j * kStep / 2, 0, x);
+        const __m512i g1 = load_tap(filters + j * kStep / 2, 1, x);
+        const __m512i g2 = load_tap(filters + j * kStep / 2, 2, x);
+        const __m512i even = kFirstPair ? sub16(_mm512_setzero_si512(), add16(g0, g2))
+                                        : add16(g0, _mm512_slli_epi16(g2, 2));
+        const __m512i odd = kFirstPair ? sub16(_mm512_setzero_si512(), g1) : add16(g1, g1);
+        sums[x] = add16(even, odd);
+        differences[x] = sub16(even, odd);
+      }
+      store_row(sums, u + j * kStep / 2, stride);
+      store_row(differences, u + 6 * stride + j * kStep / 2, stride);
+    }
+  }
+}
+
+void transform_weights(const WinogradWeights& args) {
+  const size_t steps = (args.channels + kKr - 1) / kKr;
+  switch (args.part) {
+    case 0:
+      return transform_outer_row(args.filters, steps, 0, args.u, args.position_stride);
+    case 1:
+      return transform_inner_rows<true>(args.filters, steps, args.u, args.position_stride);
+    case 2:
+      return transform_inner_rows<false>(args.filters, steps, args.u, args.position_stride);
+    default:
+      return transform_outer_row(args.filters, steps, 2, args.u, args.position_stride);
+  }
+}
+
 // Assembly, because GCC 12 copies and spills accumulators around the builtin's tied operand.
 WBCQ_INLINE void dot(__m512i& acc, __m512i a, __m512i b) {
   __asm__("vpdpwssd %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b));
@@ -133,13 +203,14 @@ WBCQ_INLINE void multiply_position(const int16_t* v, const int16_t* u, size_t st
 template <size_t kRows>
 void multiply_rows(const WinogradProduct& args) {
   const size_t steps = (args.channels + kKr - 1) / kKr;
-  const auto* u = static_cast<const int16_t*>(args.panel) + kHeader;
+  const int16_t* u = args.u;
   const auto* prefetch =
-      static_cast<const char*>(args.prefetch != nullptr ? args.prefetch : args.panel);
+      static_cast<const char*>(args.prefetch != nullptr ? args.prefetch : args.u);
   for (size_t p = args.first_position; p < args.first_position + args.positions; ++p) {
     const int16_t* v = args.v + p * args.position_stride;
-    const int32_t* start = p == kStartPosition ? static_cast<const int32_t*>(args.panel) : nullptr;
-    multiply_position<kRows>(v, u + p * steps * kStep, steps, start, args.m + p * kNr, prefetch);
+    const int32_t* start = p == kStartPosition ? args.start : nullptr;
+    multiply_position<kRows>(v, u, steps, start, args.m + p * kNr, prefetch);
+    u += steps * kStep;
     prefetch += args.prefetch_stride;
   }
 }
@@ -259,6 +330,7 @@ const WinogradKernel winograd_x86_avx512vnni = {"winograd_u8_u8_s8c_14x32c2_avx5
                                                 kNr,
                                                 kKr,
                                                 kRun,
+                                                transform_weights,
                                                 transform_input,
                                                 multiply,
                                                 transform_output};

@@ -90,6 +90,23 @@ TEST(Conv2dWinograd, ManyBlocks) {
   }
 }
 
+// So many that kernels which can transform filters do so while the layer runs.
+TEST(Conv2dWinograd, ManyFilters) {
+  Random random;
+  for (const size_t in : {65, 200}) {
+    const size_t out = (size_t{8} << 20) / (72 * in) + 40;
+    ConvCase conv = winograd_case(random, in, out);
+    conv.batch = 2;
+    testing::fill_case(random, conv, 5, 9, in, out);
+    for (int8_t& weight : conv.weights) weight = static_cast<int8_t>(weight / 4);
+    ASSERT_TRUE(takes_winograd(conv, Isa::kScalar));
+    const size_t transformed = in * out * 72;
+    EXPECT_LT(testing::make_or_fail(conv.source(*kernel_table(Isa::kScalar)))->packed_bytes(),
+              transformed / 4);
+    check(conv);
+  }
+}
+
 TEST(Conv2dWinograd, LayersBeyondTheBoundAreDirect) {
   Random random;
   ConvCase conv = winograd_case(random, 120, 3);

@@ -19,6 +19,7 @@ TEST(WinogradSchedule, EveryTileMeetsEveryPanelOnce) {
     shape.panel_bytes = static_cast<size_t>(random.uniform(64, 2000000));
     shape.v_tile_bytes = static_cast<size_t>(random.uniform(2000, 80000));
     shape.m_tile_bytes = 4608;
+    shape.transforms = random.one_in(2);
     const auto threads = static_cast<size_t>(random.uniform(1, 9));
     const WinogradSchedule schedule(shape, threads);
     EXPECT_GE(schedule.units(), 1u);

@@ -17,7 +17,7 @@ using testing::GuardedBuffer;
 using testing::Random;
 
 WinogradKernel geometry(size_t nr, size_t kr) {
-  return {"geometry", 1, nr, kr, 4 * kr, nullptr, nullptr, nullptr};
+  return {"geometry", 1, nr, kr, 4 * kr, nullptr, nullptr, nullptr, nullptr};
 }
 
 struct Filters {
@@ -65,11 +65,12 @@ TEST(WinogradPack, Layout) {
     for (int32_t& b : filters.bias) b = static_cast<int32_t>(random.uniform(-100000, 100000));
     for (float& m : filters.multipliers) m = random.uniform_float(0.0f, 1.0f);
 
-    GuardedBuffer<std::byte> packed(winograd_packed_bytes(kernel, filters.input));
-    winograd_pack(kernel, filters.input, packed.data());
+    constexpr auto kForm = WinogradWeightForm::kTransformed;
+    GuardedBuffer<std::byte> packed(winograd_packed_bytes(kernel, filters.input, kForm));
+    winograd_pack(kernel, filters.input, kForm, packed.data());
     const size_t steps = winograd_steps(kernel, in_channels);
     EXPECT_EQ(steps, (in_channels + kr - 1) / kr);
-    const size_t panel_bytes = winograd_panel_bytes(kernel, in_channels);
+    const size_t panel_bytes = winograd_panel_bytes(kernel, in_channels, kForm);
     EXPECT_EQ(panel_bytes % 64, 0u);
     for (size_t o = 0; o < (out_channels + nr - 1) / nr * nr; ++o) {
       const std::byte* panel = packed.data() + o / nr * panel_bytes;
@@ -98,6 +99,35 @@ TEST(WinogradPack, Layout) {
             expected = transformed(filter, in_channels, p);
           }
           ASSERT_EQ(read<int16_t>(u, index), expected) << "channel " << o << ", " << c;
+        }
+      }
+    }
+  }
+}
+
+TEST(WinogradPack, FiltersAsTheyAre) {
+  Random random;
+  constexpr auto kForm = WinogradWeightForm::kFilters;
+  for (const auto& [nr, kr] : {std::pair<size_t, size_t>{8, 1}, {32, 2}}) {
+    const WinogradKernel kernel = geometry(nr, kr);
+    const size_t out_channels = nr + 3;
+    const size_t in_channels = 5;
+    Filters filters(out_channels, in_channels, 7);
+    for (int8_t& w : filters.weights) w = static_cast<int8_t>(random.uniform(-127, 127));
+    GuardedBuffer<std::byte> packed(winograd_packed_bytes(kernel, filters.input, kForm));
+    winograd_pack(kernel, filters.input, kForm, packed.data());
+    const size_t steps = winograd_steps(kernel, in_channels);
+    const size_t panel_bytes = winograd_panel_bytes(kernel, in_channels, kForm);
+    EXPECT_EQ(panel_bytes, (winograd_header_bytes(kernel) + 9 * steps * nr * kr + 63) / 64 * 64);
+    for (size_t o = 0; o < 2 * nr; ++o) {
+      const std::byte* panel = packed.data() + o / nr * panel_bytes + winograd_header_bytes(kernel);
+      for (size_t c = 0; c < steps * kr; ++c) {
+        for (size_t tap = 0; tap < 9; ++tap) {
+          const size_t index = ((c / kr * 9 + tap) * nr + o % nr) * kr + c % kr;
+          const int expected = o < out_channels && c < in_channels
+                                   ? filters.weights[(o * 9 + tap) * in_channels + c]
+                                   : 0;
+          ASSERT_EQ(read<int8_t>(panel, index), expected) << o << ", " << c << ", " << tap;
         }
       }
     }

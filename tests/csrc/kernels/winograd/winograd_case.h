@@ -83,9 +83,12 @@ class WinogradProblem {
     SCOPED_TRACE(std::string(kernel_.name) + ": " + c_.describe());
     const WinogradPackInput input = pack_input();
     ASSERT_TRUE(winograd_is_exact(input)) << "the case itself is out of bounds";
-    GuardedBuffer<std::byte> packed(winograd_packed_bytes(kernel_, input));
-    winograd_pack(kernel_, input, packed.data());
-    const std::byte* panel = packed.data() + c_.panel * winograd_panel_bytes(kernel_, c_.channels);
+    constexpr auto kForm = WinogradWeightForm::kTransformed;
+    GuardedBuffer<std::byte> packed(winograd_packed_bytes(kernel_, input, kForm));
+    winograd_pack(kernel_, input, kForm, packed.data());
+    const std::byte* panel =
+        packed.data() + c_.panel * winograd_panel_bytes(kernel_, c_.channels, kForm);
+    if (kernel_.transform_weights != nullptr) check_transformed_weights(panel);
     GuardedBuffer<int32_t> m(c_.tiles * kWinogradPositions * kernel_.nr);
     multiply(panel, m.data());
     check_outputs(panel, m.data());
@@ -95,6 +98,32 @@ class WinogradProblem {
   WinogradPackInput pack_input() const {
     return {first_ + c_.cols, c_.channels,  c_.input_zero_point,
             filters_.data(),  bias_.data(), multipliers_.data()};
+  }
+
+  // U and header of the panel that is packed as filters, against the one that is packed as U.
+  void check_transformed_weights(const std::byte* panel) const {
+    constexpr auto kForm = WinogradWeightForm::kFilters;
+    const WinogradPackInput input = pack_input();
+    GuardedBuffer<std::byte> packed(winograd_packed_bytes(kernel_, input, kForm));
+    winograd_pack(kernel_, input, kForm, packed.data());
+    const std::byte* filters =
+        packed.data() + c_.panel * winograd_panel_bytes(kernel_, c_.channels, kForm);
+    const size_t header = winograd_header_bytes(kernel_);
+    ASSERT_TRUE(std::equal(filters, filters + header, panel));
+    const size_t position = winograd_steps(kernel_, c_.channels) * kernel_.kr * kernel_.nr;
+    const auto* expected = reinterpret_cast<const int16_t*>(panel + header);
+    for (size_t part = 0; part < 4; ++part) {
+      const size_t positions = kWinogradParts[part + 1] - kWinogradParts[part];
+      const size_t stride = round_up(position, 32) + 32 * part;
+      GuardedBuffer<int16_t> u((positions - 1) * stride + round_up(position, 32));
+      kernel_.transform_weights(
+          {c_.channels, reinterpret_cast<const int8_t*>(filters + header), part, u.data(), stride});
+      for (size_t p = 0; p < positions; ++p, expected += position) {
+        for (size_t i = 0; i < position; ++i) {
+          ASSERT_EQ(u[p * stride + i], expected[i]) << "part " << part << ", position " << p;
+        }
+      }
+    }
   }
 
   // Pixels lie in random order without alignment; the last one ends at the guard page.
@@ -111,11 +140,14 @@ class WinogradProblem {
     const size_t stride = round_up(c_.tiles * round_up(c_.channels, kernel_.channel_run), 32);
     GuardedBuffer<int16_t> v(kWinogradPositions * stride);
     kernel_.transform_input({c_.tiles, c_.channels, pixels_.data(), v.data(), stride});
+    const auto* start = reinterpret_cast<const int32_t*>(panel);
+    const auto* u = reinterpret_cast<const int16_t*>(panel + winograd_header_bytes(kernel_));
+    const size_t position = winograd_steps(kernel_, c_.channels) * kernel_.kr * kernel_.nr;
     for (size_t p = 0; p < kWinogradPositions; p += c_.positions) {
       const size_t positions = std::min(c_.positions, kWinogradPositions - p);
       const void* prefetch = random_.one_in(2) ? panel : nullptr;
-      kernel_.multiply({c_.tiles, c_.channels, v.data(), stride, panel, p, positions, m, prefetch,
-                        static_cast<size_t>(random_.uniform(0, 4096))});
+      kernel_.multiply({c_.tiles, c_.channels, v.data(), stride, start, u + p * position, p,
+                        positions, m, prefetch, static_cast<size_t>(random_.uniform(0, 4096))});
     }
   }
 
