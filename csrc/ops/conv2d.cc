@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <limits>
+#include <utility>
 
 #include "format/message.h"
 #include "ops/conv2d_f32.h"
@@ -115,7 +116,9 @@ Result<std::unique_ptr<Op>> make_conv2d(const OpSource& source) {
   if (least_tiles <= kPlannedPictures * winograd_tiles(spec)) {
     return make_conv2d_winograd(spec, least_tiles);
   }
-  return make_conv2d_gemm(spec);
+  Result<std::unique_ptr<Conv2dGemm>> op = make_conv2d_gemm(spec);
+  if (!op.ok()) return op.status();
+  return std::unique_ptr<Op>(std::move(op).value());
 }
 
 }  // namespace wbcq

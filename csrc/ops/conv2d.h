@@ -57,7 +57,13 @@ bool is_depthwise(const Conv2dSpec& spec);
 Result<std::unique_ptr<Op>> make_conv2d_depthwise(const Conv2dSpec& spec);
 
 // Indirect GEMM: any geometry, any number of groups.
-Result<std::unique_ptr<Op>> make_conv2d_gemm(const Conv2dSpec& spec);
+class Conv2dGemm : public Op {
+ public:
+  using Op::Op;
+  // The int8 weights of nr output channels (kernels/gemm/pack.h).
+  virtual const int8_t* panel_weights(size_t panel) const = 0;
+};
+Result<std::unique_ptr<Conv2dGemm>> make_conv2d_gemm(const Conv2dSpec& spec);
 
 // 3x3 with stride 1 and one u8 input and output, if its filters pass winograd_is_exact().
 bool can_use_winograd(const Conv2dSpec& spec);

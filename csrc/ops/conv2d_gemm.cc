@@ -45,10 +45,10 @@ bool may_leave_int32(const Conv2dSpec& spec) {
   return false;
 }
 
-class ConvGemmOp final : public Op {
+class ConvGemmOp final : public Conv2dGemm {
  public:
   explicit ConvGemmOp(const Conv2dSpec& spec)
-      : Op(spec.name, "conv2d", spec.kernels->gemm->name),
+      : Conv2dGemm(spec.name, "conv2d", spec.kernels->gemm->name),
         kernel_(*spec.kernels->gemm),
         inputs_(spec.inputs),
         output_(*spec.output),
@@ -71,6 +71,10 @@ class ConvGemmOp final : public Op {
 
   size_t packed_bytes() const override { return packed_.size() + padding_.size(); }
   bool may_overwrite(size_t input) const override { return input == inputs_.size(); }
+  const int8_t* panel_weights(size_t panel) const override {
+    const std::byte* begin = packed_.data() + panels_[panel].offset;
+    return reinterpret_cast<const int8_t*>(begin + gemm_header_bytes(kernel_));
+  }
   std::unique_ptr<OpPlan> plan(size_t batch, size_t threads) const override;
 
   void run_unit(const GemmSchedule& schedule, size_t unit, const OpBuffers& buffers,
@@ -384,10 +388,10 @@ void ConvGemmOp::run_unit(const GemmSchedule& schedule, size_t unit, const OpBuf
 
 }  // namespace
 
-Result<std::unique_ptr<Op>> make_conv2d_gemm(const Conv2dSpec& spec) {
+Result<std::unique_ptr<Conv2dGemm>> make_conv2d_gemm(const Conv2dSpec& spec) {
   auto op = std::make_unique<ConvGemmOp>(spec);
   WBCQ_RETURN_IF_ERROR(op->pack(spec));
-  return std::unique_ptr<Op>(std::move(op));
+  return std::unique_ptr<Conv2dGemm>(std::move(op));
 }
 
 }  // namespace wbcq

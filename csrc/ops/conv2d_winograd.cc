@@ -38,12 +38,16 @@ WinogradPackInput pack_input(const Conv2dSpec& spec) {
 constexpr size_t kMostTransformedBytes = size_t{8} << 20;
 constexpr size_t kTaps = 9;
 
+// The filters of large layers stay as direct convolution packs them, if the kernel can read those.
 WinogradWeightForm weight_form(const Conv2dSpec& spec) {
   const WinogradKernel& kernel = *spec.kernels->winograd;
-  const bool many = winograd_packed_bytes(kernel, pack_input(spec),
-                                          WinogradWeightForm::kTransformed) > kMostTransformedBytes;
-  return many && kernel.transform_weights != nullptr ? WinogradWeightForm::kFilters
-                                                     : WinogradWeightForm::kTransformed;
+  const GemmKernel& gemm = *spec.kernels->gemm;
+  const bool can_transform = kernel.transform_weights != nullptr && gemm.nr == kernel.nr &&
+                             gemm.kr == kWinogradFilterStep && spec.in_channels() % gemm.kr == 0;
+  const size_t bytes =
+      winograd_packed_bytes(kernel, pack_input(spec), WinogradWeightForm::kTransformed);
+  return can_transform && bytes > kMostTransformedBytes ? WinogradWeightForm::kElsewhere
+                                                        : WinogradWeightForm::kTransformed;
 }
 
 class ConvWinogradOp final : public Op {
@@ -134,7 +138,8 @@ class ConvWinogradOp final : public Op {
   size_t panel_bytes_;
   AlignedBuffer packed_;
   AlignedBuffer padding_;
-  std::unique_ptr<Op> direct_;  // for batches of fewer than least_tiles_ tiles, or null
+  // For batches of fewer than least_tiles_ tiles, and for its filters; or null.
+  std::unique_ptr<Conv2dGemm> direct_;
 };
 
 class ConvWinogradPlan final : public OpPlan {
@@ -162,18 +167,19 @@ Status ConvWinogradOp::pack(const Conv2dSpec& spec) {
   if (!packed.ok()) return packed.status();
   packed_ = std::move(packed).value();
   winograd_pack(kernel_, input, form_, packed_.data());
-  cost_.weight_bytes = packed_.size();
   auto padding =
       AlignedBuffer::allocate(indirection_.needs_padding() ? input_.channels + kTensorSlack : 0,
                               format::cat("the padding row of ", name()));
   if (!padding.ok()) return padding.status();
   padding_ = std::move(padding).value();
   if (padding_.size() != 0) std::memset(padding_.data(), input_.zero_point, padding_.size());
-  if (tiles_y_ * tiles_x_ < least_tiles_) {
-    Result<std::unique_ptr<Op>> direct = make_conv2d_gemm(spec);
+  const bool has_filters = form_ == WinogradWeightForm::kTransformed;
+  if (!has_filters || tiles_y_ * tiles_x_ < least_tiles_) {
+    Result<std::unique_ptr<Conv2dGemm>> direct = make_conv2d_gemm(spec);
     if (!direct.ok()) return direct.status();
     direct_ = std::move(direct).value();
   }
+  cost_.weight_bytes = has_filters ? packed_.size() : direct_->packed_bytes();
   return Status();
 }
 
@@ -185,7 +191,7 @@ std::unique_ptr<OpPlan> ConvWinogradOp::plan(size_t batch, size_t threads) const
   shape.tiles = batch * tiles_y_ * tiles_x_;
   shape.panels = panels_;
   shape.mr = kernel_.mr;
-  shape.transforms = form_ == WinogradWeightForm::kFilters;
+  shape.transforms = form_ == WinogradWeightForm::kElsewhere;
   shape.panel_bytes =
       winograd_panel_bytes(kernel_, input_.channels, WinogradWeightForm::kTransformed);
   shape.v_tile_bytes = kWinogradPositions * v_channels_ * sizeof(int16_t);
@@ -198,7 +204,7 @@ ConvWinogradOp::Scratch ConvWinogradOp::scratch(size_t block_tiles) const {
   scratch.m = kWinogradPositions * position_stride(block_tiles) * sizeof(int16_t);
   scratch.u = scratch.m + block_tiles * kWinogradPositions * kernel_.nr * sizeof(int32_t);
   scratch.pixels = scratch.u;
-  if (form_ == WinogradWeightForm::kFilters) {
+  if (form_ == WinogradWeightForm::kElsewhere) {
     constexpr size_t kLargestPart = kWinogradParts[2] - kWinogradParts[1];
     scratch.pixels += kLargestPart * transformed_stride() * sizeof(int16_t);
   }
@@ -256,19 +262,17 @@ void ConvWinogradOp::multiply(const WinogradSchedule& schedule, size_t panel, Gr
 // All groups meet one position's weights after another, which stay in L1 meanwhile.
 void ConvWinogradOp::transform_and_multiply(size_t panel, size_t next_panel, Groups groups,
                                             const int16_t* v, int16_t* u, int32_t* m) const {
-  const std::byte* header = packed_.data() + panel * panel_bytes_;
   WinogradWeights weights = {};
   weights.channels = input_.channels;
-  weights.filters = reinterpret_cast<const int8_t*>(header + winograd_header_bytes(kernel_));
+  weights.filters = direct_->panel_weights(panel);
   weights.u = u;
   weights.position_stride = transformed_stride();
-  const std::byte* next_filters =
-      packed_.data() + next_panel * panel_bytes_ + winograd_header_bytes(kernel_);
-  const size_t tap_bytes = position_bytes() / sizeof(int16_t);
+  const int8_t* next_filters = direct_->panel_weights(next_panel);
+  const size_t tap_bytes = input_.channels * kernel_.nr;
   WinogradProduct args = {};
   args.channels = input_.channels;
   args.position_stride = position_stride(groups.tiles);
-  args.start = reinterpret_cast<const int32_t*>(header);
+  args.start = reinterpret_cast<const int32_t*>(packed_.data() + panel * panel_bytes_);
   args.positions = 1;
   for (weights.part = 0; weights.part + 1 < std::size(kWinogradParts); ++weights.part) {
     kernel_.transform_weights(weights);
@@ -361,7 +365,7 @@ void ConvWinogradOp::run_unit(const WinogradSchedule& schedule, size_t unit,
     place(tiles, places);
     args.tiles = tiles.size();
     for (size_t panel = panels.begin; panel < panels.end; ++panel) {
-      if (form_ == WinogradWeightForm::kFilters) {
+      if (form_ == WinogradWeightForm::kElsewhere) {
         const size_t next = panel + 1 < panels.end ? panel + 1 : panels.begin;
         transform_and_multiply(panel, next, groups, v, u, m);
       } else {

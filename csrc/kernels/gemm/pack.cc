@@ -52,9 +52,12 @@ size_t gemm_total_steps(size_t kr, size_t taps, std::span<const uint32_t> slices
   return taps * steps_per_tap(kr, slices);
 }
 
+size_t gemm_header_bytes(const GemmKernel& kernel) {
+  return kernel.nr * (sizeof(int32_t) + 2 * sizeof(float));
+}
+
 size_t gemm_panel_bytes(const GemmKernel& kernel, size_t total_steps) {
-  const size_t header = kernel.nr * (sizeof(int32_t) + 2 * sizeof(float));
-  const size_t bytes = header + total_steps * kernel.nr * kernel.kr;
+  const size_t bytes = gemm_header_bytes(kernel) + total_steps * kernel.nr * kernel.kr;
   return ceil_div(bytes, kPanelAlignment) * kPanelAlignment;
 }
 
@@ -75,7 +78,7 @@ void gemm_pack(const GemmKernel& kernel, const GemmPackInput& input, void* packe
     auto* start = reinterpret_cast<int32_t*>(panel);
     auto* mult = reinterpret_cast<float*>(panel) + nr;
     auto* bias = reinterpret_cast<float*>(panel) + 2 * nr;
-    auto* weights = reinterpret_cast<int8_t*>(panel) + 12 * nr;
+    auto* weights = reinterpret_cast<int8_t*>(panel + gemm_header_bytes(kernel));
     int64_t sum = pack_column(kernel, input, input.weights + channel * depth, column, weights);
     if (input.bias != nullptr) sum += input.bias[channel];
     start[column] = static_cast<int32_t>(static_cast<uint32_t>(sum));

@@ -40,6 +40,9 @@ struct GemmPackInput {
 // Steps of all segments together: the sum of GemmTile::steps.
 size_t gemm_total_steps(size_t kr, size_t taps, std::span<const uint32_t> slices);
 
+// Bytes in front of a panel's weights.
+size_t gemm_header_bytes(const GemmKernel& kernel);
+
 // Bytes of one panel, a multiple of 64.
 size_t gemm_panel_bytes(const GemmKernel& kernel, size_t total_steps);
 

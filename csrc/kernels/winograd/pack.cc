@@ -81,12 +81,6 @@ void gather_taps(const WinogradPackInput& input, Columns columns, size_t first_c
   }
 }
 
-// Of one pair of channels.
-size_t filter_bytes(WinogradWeightForm form) {
-  return form == WinogradWeightForm::kTransformed ? kWinogradPositions * sizeof(int16_t)
-                                                  : kTaps * sizeof(int8_t);
-}
-
 }  // namespace
 
 bool winograd_is_exact(const WinogradPackInput& input) {
@@ -118,8 +112,11 @@ size_t winograd_header_bytes(const WinogradKernel& kernel) {
 
 size_t winograd_panel_bytes(const WinogradKernel& kernel, size_t in_channels,
                             WinogradWeightForm form) {
-  const size_t pairs = winograd_steps(kernel, in_channels) * kernel.kr * kernel.nr;
-  const size_t bytes = winograd_header_bytes(kernel) + pairs * filter_bytes(form);
+  size_t bytes = winograd_header_bytes(kernel);
+  if (form == WinogradWeightForm::kTransformed) {
+    const size_t pairs = winograd_steps(kernel, in_channels) * kernel.kr * kernel.nr;
+    bytes += kWinogradPositions * pairs * sizeof(int16_t);
+  }
   return ceil_div(bytes, kPanelAlignment) * kPanelAlignment;
 }
 
@@ -139,20 +136,17 @@ void winograd_pack(const WinogradKernel& kernel, const WinogradPackInput& input,
     std::byte* panel = static_cast<std::byte*>(packed) + first / nr * panel_bytes;
     const Columns columns = {first, std::min(nr, input.out_channels - first)};
     pack_header(input, columns, nr, panel);
-    std::byte* weights = panel + winograd_header_bytes(kernel);
-    auto* u = reinterpret_cast<int16_t*>(weights);
-    auto* filters = reinterpret_cast<int8_t*>(weights);
-    for (size_t step = 0; step < steps; ++step) {
-      Pairs taps[kTaps] = {};
-      gather_taps(input, columns, step * kernel.kr, kernel.kr, taps);
-      if (form == WinogradWeightForm::kTransformed) {
+    std::byte* end = panel + winograd_header_bytes(kernel);
+    if (form == WinogradWeightForm::kTransformed) {
+      auto* u = reinterpret_cast<int16_t*>(end);
+      for (size_t step = 0; step < steps; ++step) {
+        Pairs taps[kTaps] = {};
+        gather_taps(input, columns, step * kernel.kr, kernel.kr, taps);
         transform_filters(taps, pairs, steps * pairs, u + step * pairs);
-        continue;
       }
-      for (const Pairs& tap : taps) filters = std::copy_n(tap, pairs, filters);
+      end += kWinogradPositions * steps * pairs * sizeof(int16_t);
     }
-    const size_t used = winograd_header_bytes(kernel) + steps * pairs * filter_bytes(form);
-    std::memset(panel + used, 0, panel_bytes - used);
+    std::memset(end, 0, static_cast<size_t>(panel + panel_bytes - end));
   }
 }
 

@@ -9,9 +9,8 @@
 //
 // where steps = ceil(in_channels / kr). Missing channels and missing output channels are zero.
 //
-// or, for kernels that transform filters while a layer runs, instead of u
-//
-//   int8   filters[steps][9][nr][kr]
+// or start and mult alone, for kernels that transform the filters of kernels/gemm while a layer
+// runs.
 //
 // Panels follow one another, each padded to 64 bytes. The transform of a constant picture is zero
 // but at position 7 (row and column 1), so a product that begins there at start[] adds bias and
@@ -39,8 +38,8 @@ struct WinogradPackInput {
 // lies within +-(2^25 - 1), and multipliers survive the division by 64.
 bool winograd_is_exact(const WinogradPackInput& input);
 
-// What a panel holds of the filters.
-enum class WinogradWeightForm { kTransformed, kFilters };
+// What a panel holds of the filters: U or nothing.
+enum class WinogradWeightForm { kTransformed, kElsewhere };
 
 size_t winograd_steps(const WinogradKernel& kernel, size_t in_channels);
 

@@ -55,7 +55,8 @@ void transform_weights(const WinogradWeights& args) {
       for (size_t n = 0; n < kNr; ++n) {
         int sum = 0;
         for (size_t tap = 0; tap < 9; ++tap) {
-          sum += gy[tap / 3] * gx[tap % 3] * args.filters[(c * 9 + tap) * kNr + n];
+          sum += gy[tap / 3] * gx[tap % 3] *
+                 args.filters[((tap * args.channels + c / 4 * 4) * kNr) + n * 4 + c % 4];
         }
         *u++ = static_cast<int16_t>(sum);
       }

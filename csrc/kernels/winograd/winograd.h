@@ -40,10 +40,13 @@ struct WinogradInputTiles {
   size_t position_stride;
 };
 
-// Filters to U of some positions, where the filters are packed as they are (pack.h).
+// Filters to U of some positions. The filters are those of a panel of kernels/gemm of as many
+// columns, whose steps hold kWinogradFilterStep channels: [9][channels / 4][nr][4].
+inline constexpr size_t kWinogradFilterStep = 4;
+
 struct WinogradWeights {
-  size_t channels;
-  const int8_t* filters;
+  size_t channels;         // a multiple of 4
+  const int8_t* filters;   // 64-byte aligned
   size_t part;             // positions kWinogradParts[part] to kWinogradParts[part + 1]
   int16_t* u;              // [positions of the part][steps][nr][kr], 64-byte aligned
   size_t position_stride;  // a multiple of 32

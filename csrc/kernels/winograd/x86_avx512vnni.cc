@@ -97,59 +97,86 @@ WBCQ_INLINE void store_row(const __m512i (&g)[3], int16_t* u, size_t stride) {
   _mm512_store_si512(u + 5 * stride, times6(g[2]));
 }
 
-WBCQ_INLINE __m512i load_tap(const int8_t* filters, size_t y, size_t x) {
-  const int8_t* tap = filters + (y * 3 + x) * kStep;
-  return _mm512_cvtepi8_epi16(_mm256_load_si256(reinterpret_cast<const __m256i*>(tap)));
+// Four channels of sixteen columns from each tap.
+struct FilterStep {
+  const int8_t* taps;
+  size_t tap_stride;
+
+  // Channels 2 * half and 2 * half + 1: their bytes become the high ones of 16 bits.
+  WBCQ_INLINE __m512i load(size_t y, size_t x, __m512i half) const {
+    const __m512i bytes = _mm512_load_si512(taps + (y * 3 + x) * tap_stride);
+    return _mm512_srai_epi16(_mm512_shuffle_epi8(bytes, half), 8);
+  }
+};
+
+WBCQ_INLINE __m512i half_of_step(size_t half) {
+  const __m128i low = _mm_setr_epi8(-1, 0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13);
+  const __m128i high = _mm_setr_epi8(-1, 2, -1, 3, -1, 6, -1, 7, -1, 10, -1, 11, -1, 14, -1, 15);
+  return _mm512_broadcast_i32x4(half == 0 ? low : high);
+}
+
+// Every sixteen columns of two channels of a panel: Rows::transform(filters, half, u, stride).
+template <typename Rows>
+WBCQ_INLINE void transform_panel(const WinogradWeights& args) {
+  const size_t tap_stride = args.channels * kNr;
+  const __m512i halves[2] = {half_of_step(0), half_of_step(1)};
+  int16_t* u = args.u;
+  for (size_t first = 0; first < tap_stride; first += kNr * kWinogradFilterStep) {
+#pragma GCC unroll 2
+    for (size_t half = 0; half < 2; ++half, u += kStep) {
+#pragma GCC unroll 2
+      for (size_t j = 0; j < kVectors; ++j) {
+        const FilterStep filters = {args.filters + first + j * 64, tap_stride};
+        Rows::transform(filters, halves[half], u + j * kStep / kVectors, args.position_stride);
+      }
+    }
+  }
 }
 
 // Rows 0 and 5 of positions have one row of taps.
-void transform_outer_row(const int8_t* filters, size_t steps, size_t y, int16_t* u, size_t stride) {
-  for (size_t s = 0; s < steps; ++s, filters += 9 * kStep, u += kStep) {
-#pragma GCC unroll 2
-    for (size_t j = 0; j < kVectors; ++j) {
-      __m512i g[3];
+template <size_t kTapRow>
+struct OuterRow {
+  static WBCQ_INLINE void transform(const FilterStep& filters, __m512i half, int16_t* u,
+                                    size_t stride) {
+    __m512i g[3];
 #pragma GCC unroll 3
-      for (size_t x = 0; x < 3; ++x) g[x] = times6(load_tap(filters + j * kStep / 2, y, x));
-      store_row(g, u + j * kStep / 2, stride);
-    }
+    for (size_t x = 0; x < 3; ++x) g[x] = times6(filters.load(kTapRow, x, half));
+    store_row(g, u, stride);
   }
-}
+};
 
 // Rows 1 and 2, and rows 3 and 4, are sums and differences of the same two vectors.
 template <bool kFirstPair>
-void transform_inner_rows(const int8_t* filters, size_t steps, int16_t* u, size_t stride) {
-  for (size_t s = 0; s < steps; ++s, filters += 9 * kStep, u += kStep) {
-#pragma GCC unroll 2
-    for (size_t j = 0; j < kVectors; ++j) {
-      __m512i sums[3], differences[3];
+struct InnerRows {
+  static WBCQ_INLINE void transform(const FilterStep& filters, __m512i half, int16_t* u,
+                                    size_t stride) {
+    __m512i sums[3], differences[3];
 #pragma GCC unroll 3
-      for (size_t x = 0; x < 3; ++x) {
-        const __m512i g0 = load_tap(filters + j * kStep / 2, 0, x);
-        const __m512i g1 = load_tap(filters + j * kStep / 2, 1, x);
-        const __m512i g2 = load_tap(filters + j * kStep / 2, 2, x);
-        const __m512i even = kFirstPair ? sub16(_mm512_setzero_si512(), add16(g0, g2))
-                                        : add16(g0, _mm512_slli_epi16(g2, 2));
-        const __m512i odd = kFirstPair ? sub16(_mm512_setzero_si512(), g1) : add16(g1, g1);
-        sums[x] = add16(even, odd);
-        differences[x] = sub16(even, odd);
-      }
-      store_row(sums, u + j * kStep / 2, stride);
-      store_row(differences, u + 6 * stride + j * kStep / 2, stride);
+    for (size_t x = 0; x < 3; ++x) {
+      const __m512i g0 = filters.load(0, x, half);
+      const __m512i g1 = filters.load(1, x, half);
+      const __m512i g2 = filters.load(2, x, half);
+      const __m512i even = kFirstPair ? sub16(_mm512_setzero_si512(), add16(g0, g2))
+                                      : add16(g0, _mm512_slli_epi16(g2, 2));
+      const __m512i odd = kFirstPair ? sub16(_mm512_setzero_si512(), g1) : add16(g1, g1);
+      sums[x] = add16(even, odd);
+      differences[x] = sub16(even, odd);
     }
+    store_row(sums, u, stride);
+    store_row(differences, u + 6 * stride, stride);
   }
-}
+};
 
 void transform_weights(const WinogradWeights& args) {
-  const size_t steps = (args.channels + kKr - 1) / kKr;
   switch (args.part) {
     case 0:
-      return transform_outer_row(args.filters, steps, 0, args.u, args.position_stride);
+      return transform_panel<OuterRow<0>>(args);
     case 1:
-      return transform_inner_rows<true>(args.filters, steps, args.u, args.position_stride);
+      return transform_panel<InnerRows<true>>(args);
     case 2:
-      return transform_inner_rows<false>(args.filters, steps, args.u, args.position_stride);
+      return transform_panel<InnerRows<false>>(args);
     default:
-      return transform_outer_row(args.filters, steps, 2, args.u, args.position_stride);
+      return transform_panel<OuterRow<2>>(args);
   }
 }
 

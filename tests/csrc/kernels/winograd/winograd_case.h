@@ -8,11 +8,13 @@
 #include <cmath>
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <sstream>
 #include <string>
 #include <vector>
 
 #include "base/checked.h"
+#include "kernels/gemm/pack.h"
 #include "kernels/winograd/pack.h"
 #include "kernels/winograd/winograd.h"
 #include "support/expected.h"
@@ -88,7 +90,9 @@ class WinogradProblem {
     winograd_pack(kernel_, input, kForm, packed.data());
     const std::byte* panel =
         packed.data() + c_.panel * winograd_panel_bytes(kernel_, c_.channels, kForm);
-    if (kernel_.transform_weights != nullptr) check_transformed_weights(panel);
+    if (kernel_.transform_weights != nullptr && c_.channels % kWinogradFilterStep == 0) {
+      check_transformed_weights(panel);
+    }
     GuardedBuffer<int32_t> m(c_.tiles * kWinogradPositions * kernel_.nr);
     multiply(panel, m.data());
     check_outputs(panel, m.data());
@@ -100,24 +104,32 @@ class WinogradProblem {
             filters_.data(),  bias_.data(), multipliers_.data()};
   }
 
-  // U and header of the panel that is packed as filters, against the one that is packed as U.
+  // U of a panel of kernels/gemm, against the one that was transformed when it was packed.
   void check_transformed_weights(const std::byte* panel) const {
-    constexpr auto kForm = WinogradWeightForm::kFilters;
-    const WinogradPackInput input = pack_input();
-    GuardedBuffer<std::byte> packed(winograd_packed_bytes(kernel_, input, kForm));
-    winograd_pack(kernel_, input, kForm, packed.data());
-    const std::byte* filters =
-        packed.data() + c_.panel * winograd_panel_bytes(kernel_, c_.channels, kForm);
-    const size_t header = winograd_header_bytes(kernel_);
-    ASSERT_TRUE(std::equal(filters, filters + header, panel));
+    GemmKernel gemm = {};
+    gemm.nr = kernel_.nr;
+    gemm.kr = kWinogradFilterStep;
+    const auto channels = static_cast<uint32_t>(c_.channels);
+    GemmPackInput input = {};
+    input.out_channels = first_ + c_.cols;
+    input.taps = 9;
+    input.slices = std::span(&channels, 1);
+    input.zero_points = std::span(&c_.input_zero_point, 1);
+    input.weights = filters_.data();
+    input.multipliers = multipliers_.data();
+    GuardedBuffer<std::byte> packed(gemm_packed_bytes(gemm, input));
+    gemm_pack(gemm, input, packed.data());
+    const size_t panel_bytes =
+        gemm_panel_bytes(gemm, gemm_total_steps(gemm.kr, input.taps, input.slices));
+    const auto* filters = reinterpret_cast<const int8_t*>(packed.data() + c_.panel * panel_bytes +
+                                                          gemm_header_bytes(gemm));
     const size_t position = winograd_steps(kernel_, c_.channels) * kernel_.kr * kernel_.nr;
-    const auto* expected = reinterpret_cast<const int16_t*>(panel + header);
+    const auto* expected = reinterpret_cast<const int16_t*>(panel + winograd_header_bytes(kernel_));
     for (size_t part = 0; part < 4; ++part) {
       const size_t positions = kWinogradParts[part + 1] - kWinogradParts[part];
       const size_t stride = round_up(position, 32) + 32 * part;
       GuardedBuffer<int16_t> u((positions - 1) * stride + round_up(position, 32));
-      kernel_.transform_weights(
-          {c_.channels, reinterpret_cast<const int8_t*>(filters + header), part, u.data(), stride});
+      kernel_.transform_weights({c_.channels, filters, part, u.data(), stride});
       for (size_t p = 0; p < positions; ++p, expected += position) {
         for (size_t i = 0; i < position; ++i) {
           ASSERT_EQ(u[p * stride + i], expected[i]) << "part " << part << ", position " << p;
