@@ -29,6 +29,8 @@ namespace wbcq {
 #include "kernels/gemm_f32/kernels.inc"
 #define WBCQ_DWCONV_F32_KERNEL(isa, object) extern const DwconvF32Kernel object;
 #include "kernels/dwconv_f32/kernels.inc"
+#define WBCQ_STEM_KERNEL(isa, object) extern const StemKernel object;
+#include "kernels/stem/kernels.inc"
 #define WBCQ_DWCONV_KERNEL(isa, object) extern const DwconvKernel object;
 #include "kernels/dwconv/kernels.inc"
 
@@ -96,6 +98,8 @@ Tables build_tables() {
 #include "kernels/gemm_f32/kernels.inc"
 #define WBCQ_DWCONV_F32_KERNEL(isa, object) own[index_of(Isa::k##isa)].dwconv_f32 = &object;
 #include "kernels/dwconv_f32/kernels.inc"
+#define WBCQ_STEM_KERNEL(isa, object) own[index_of(Isa::k##isa)].stem = &object;
+#include "kernels/stem/kernels.inc"
 
   static std::array<std::vector<const DwconvKernel*>, kIsaCount> dwconv;
   Tables tables;
@@ -114,6 +118,7 @@ Tables build_tables() {
     if (table.pool_f32 != nullptr) best.pool_f32 = table.pool_f32;
     if (table.gemm_f32 != nullptr) best.gemm_f32 = table.gemm_f32;
     if (table.dwconv_f32 != nullptr) best.dwconv_f32 = table.dwconv_f32;
+    best.stem = table.stem;
     best.dwconv = dwconv[index_of(isa)] = dwconv_kernels_up_to(isa);
     tables[index_of(isa)] = best;
   }

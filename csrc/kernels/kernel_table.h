@@ -16,11 +16,13 @@
 #include "kernels/pool/pool.h"
 #include "kernels/pool_f32/pool_f32.h"
 #include "kernels/resize/resize.h"
+#include "kernels/stem/stem.h"
 #include "kernels/winograd/winograd.h"
 
 namespace wbcq {
 
-// An ISA without a kernel of its own for a family uses the next lower one's: every entry is set.
+// An ISA without a kernel of its own for a family uses the next lower one's: every entry but
+// stem is set.
 struct KernelTable {
   Isa isa;
   const GemmKernel* gemm;
@@ -34,6 +36,8 @@ struct KernelTable {
   const PoolF32Kernels* pool_f32;
   const GemmF32Kernel* gemm_f32;
   const DwconvF32Kernel* dwconv_f32;
+  // Null where there is none of the ISA's own: a GEMM with vectors beats a lower ISA's stem.
+  const StemKernel* stem;
   // Those of lower ISAs as well, the fastest first; see find_dwconv().
   std::span<const DwconvKernel* const> dwconv;
 };

@@ -1,5 +1,6 @@
 #include "ops/conv2d.h"
 
+#include <cmath>
 #include <cstdlib>
 #include <limits>
 #include <utility>
@@ -34,6 +35,21 @@ std::vector<float> multipliers_of(const Conv2dSpec& spec, std::span<const float>
 }
 
 }  // namespace
+
+bool may_leave_int32(const Conv2dSpec& spec) {
+  if (spec.bias.empty()) return false;
+  const size_t depth = spec.taps() * spec.in_channels_per_group();
+  const double shortcut = spec.residual != nullptr ? 255.0 * spec.residual_multiplier : 0.0;
+  for (size_t c = 0; c < spec.bias.size(); ++c) {
+    int64_t weights = 0;
+    for (const int8_t w : spec.weights.subspan(c * depth, depth)) weights += std::abs(int{w});
+    const double sum =
+        std::abs(static_cast<double>(spec.bias[c])) + 255.0 * static_cast<double>(weights);
+    // Half of the range, for the roundings on the way.
+    if (sum * std::abs(spec.multipliers[c]) + shortcut >= 0x1p30) return true;
+  }
+  return false;
+}
 
 OpCost conv2d_cost(const Conv2dSpec& spec) {
   OpCost cost = {};
@@ -112,6 +128,7 @@ Result<std::unique_ptr<Op>> make_conv2d(const OpSource& source) {
   }
   spec.kernels = source.kernels;
   if (is_depthwise(spec)) return make_conv2d_depthwise(spec);
+  if (can_use_stem(spec)) return make_conv2d_stem(spec);
   const size_t least_tiles = least_winograd_tiles(spec, source.winograd, source.memory);
   if (least_tiles <= kPlannedPictures * winograd_tiles(spec)) {
     return make_conv2d_winograd(spec, least_tiles);

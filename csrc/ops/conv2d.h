@@ -56,6 +56,14 @@ OpCost conv2d_cost(const Conv2dSpec& spec);
 bool is_depthwise(const Conv2dSpec& spec);
 Result<std::unique_ptr<Op>> make_conv2d_depthwise(const Conv2dSpec& spec);
 
+// Whether some value before its rounding may reach 2^31: rare, multipliers are well below 1 in
+// every network seen.
+bool may_leave_int32(const Conv2dSpec& spec);
+
+// A 3x3 layer over three channels whose input has a halo.
+bool can_use_stem(const Conv2dSpec& spec);
+std::unique_ptr<Op> make_conv2d_stem(const Conv2dSpec& spec);
+
 // Indirect GEMM: any geometry, any number of groups.
 class Conv2dGemm : public Op {
  public:

@@ -1,8 +1,6 @@
 // Convolution as an indirect GEMM over M = output pixels of all pictures, N = output channels,
 // K = kernel taps x input channels.
 #include <algorithm>
-#include <cmath>
-#include <cstdlib>
 #include <cstring>
 #include <numeric>
 #include <utility>
@@ -27,22 +25,6 @@ bool can_fuse_kernel_row(const Conv2dSpec& spec) {
            spec.x.reach_before() <= static_cast<int64_t>(layout.halo.left) &&
            spec.x.reach_beyond() <= static_cast<int64_t>(layout.halo.right);
   });
-}
-
-// Whether some value before its rounding may reach 2^31 (GemmTile::wide).
-bool may_leave_int32(const Conv2dSpec& spec) {
-  if (spec.bias.empty()) return false;
-  const size_t depth = spec.taps() * spec.in_channels_per_group();
-  const double shortcut = spec.residual != nullptr ? 255.0 * spec.residual_multiplier : 0.0;
-  for (size_t c = 0; c < spec.bias.size(); ++c) {
-    int64_t weights = 0;
-    for (const int8_t w : spec.weights.subspan(c * depth, depth)) weights += std::abs(int{w});
-    const double sum =
-        std::abs(static_cast<double>(spec.bias[c])) + 255.0 * static_cast<double>(weights);
-    // Half of the range, for the roundings on the way.
-    if (sum * std::abs(spec.multipliers[c]) + shortcut >= 0x1p30) return true;
-  }
-  return false;
 }
 
 class ConvGemmOp final : public Conv2dGemm {
