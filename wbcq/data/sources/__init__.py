@@ -5,7 +5,7 @@
 >>> source.folds, source.modalities
 ((0, 1, 2, 3, 4), ('fluor', 'green', 'purple', 'red', 'stain'))
 >>> {split: len(labels) for split, labels in source.labels(0).items()}
-{'train': 40, 'val': 6, 'test': 13}
+{'train': 41, 'val': 6, 'test': 12}
 """
 
 from wbcq.data.sources.base import Sets, Source
