@@ -106,6 +106,7 @@ def train_classifier(
             run.processes.from_first(partial(run.save, checkpoint))
         if on_epoch is not None:
             on_epoch(epoch, result)
+    run.end()
     model.load_state_dict(run.best_state)
     run.processes.synchronize(model)
     model.to(home).eval()

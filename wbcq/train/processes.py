@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -82,4 +83,6 @@ def process_group() -> Iterator[Processes]:
     try:
         yield Processes.current()
     finally:
+        # A replica that outlives the group can abort the process at its end (PyTorch 2.13, Gloo).
+        gc.collect()
         dist.destroy_process_group()

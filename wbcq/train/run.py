@@ -196,6 +196,10 @@ class Run:
             self.best_epoch = len(self.history) - 1
             self.best_state = copy.deepcopy(self.candidate().state_dict())
 
+    def end(self) -> None:
+        """Gives up the replica, which must not outlive the process group."""
+        self.replica = self.model
+
     def save(self, path: str | Path) -> None:
         """Writes all that :meth:`load` needs to go on."""
         state = {
