@@ -34,7 +34,7 @@ def train(
     ] = None,
     size: Annotated[int, typer.Option(min=16, max=1024, help="Height and width, pixels.")] = 96,
     recipe: Annotated[
-        str, typer.Option(help="study: the published recipe; wbcq: ours, for rare classes.")
+        str, typer.Option(help="study: the published recipe; wbcq: ours, for fewer epochs.")
     ] = "study",
     epochs: Annotated[
         int | None,

@@ -35,7 +35,7 @@ def simulate_modality(pixels: npt.NDArray[np.uint8], modality: str) -> npt.NDArr
         >>> purple_nucleus = np.array([82, 30, 124], np.uint8).reshape(1, 1, 1, 3)
         >>> red_cell = np.array([205, 160, 160], np.uint8).reshape(1, 1, 1, 3)
         >>> [int(simulate_modality(p, "fluor")[0, 0, 0, 0]) for p in (purple_nucleus, red_cell)]
-        [255, 22]
+        [170, 14]
     """
     if modality == "stain":
         return pixels
@@ -55,6 +55,6 @@ def _nucleus(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     colours = pixels.astype(np.float32) / 255
     brightest, darkest = colours.max(axis=3), colours.min(axis=3)
     saturation = (brightest - darkest) / np.maximum(brightest, 1 / 255)
-    glow = 2 * (1 - colours[..., 0]) * saturation
+    glow = 1.3 * (1 - colours[..., 0]) * saturation
     nucleus: npt.NDArray[np.uint8] = (np.clip(glow, 0, 1) * 255 + 0.5).astype(np.uint8)
     return nucleus
