@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -297,3 +299,13 @@ class TestPublicCollections:
             assert not smears[0] & smears[2]
             assert not smears[1] & smears[2]
         check_folds(source)
+
+
+def test_reading_pictures_needs_pillow_alone() -> None:
+    """`wbcq run picture.jpg` preprocesses on devices that have nothing else."""
+    code = (
+        "import sys, wbcq.data\n"
+        "heavy = {'scipy', 'sklearn', 'torch', 'matplotlib', 'kornia'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
