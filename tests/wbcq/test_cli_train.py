@@ -138,12 +138,17 @@ def test_a_teacher_of_another_architecture(
         (["--recipe", "mine"], 2, "--recipe is mine; use one of study, wbcq"),
         (["--on-corrupt", "maybe"], 2, "--on-corrupt is maybe"),
         (["--fold", "7"], 1, "no fold 7; folds are 0, 1, 2, 3, 4"),
-        (["--modality", "blue"], 1, "no modality 'blue'"),
+        (["--modality", "blue"], 1, "no modality 'blue'; choose all or one of fluor"),
         (["--preset", "odd"], 1, "preset is 'odd'"),
         (["--data", "nowhere"], 1, "nowhere: no such file or folder"),
         (["--arch", "resnet19"], 1, "resnet18"),
         (["--init", "nowhere.pt"], 1, "nowhere.pt: no such"),
-        (["--modality", "all"], 1, "12 channels"),
+        (["--modality", "all"], 1, "tiny takes one picture of a cell, modality is all"),
+        (
+            ["--arch", "mm_mimo3", "--modality", "red"],
+            1,
+            "takes 4 aligned pictures of a cell, modality is red; use modality all",
+        ),
     ],
 )
 def test_what_it_refuses(

@@ -96,6 +96,7 @@ def run_job(source: Source, job: TrainJob, reporter: Reporter) -> JobResult:
         for line in load_matching(model, read_weights(job.init)).lines():
             reporter.note(f"{job.init}: {line}")
     job = dataclasses.replace(job, modality=job.modality or _modality(model, source))
+    _check_modality(job, model)
     teacher = None if job.teacher is None else _teacher(job, len(source.classes))
     assert job.modality is not None
     sets = source.load(job.fold, job.modality, size=job.size, reporter=reporter)
@@ -128,6 +129,16 @@ def _modality(model: nn.Module, source: Source) -> str:
     if interface(model)[0] > 1:
         return "all"
     return "stain" if "stain" in source.modalities else source.modalities[0]
+
+
+def _check_modality(job: TrainJob, model: nn.Module) -> None:
+    pictures = interface(model)[0]
+    if (pictures > 1) != (job.modality == "all"):
+        taken = f"{pictures} aligned pictures" if pictures > 1 else "one picture"
+        remedy = "use modality all" if pictures > 1 else "choose one modality, or mm_mimo3 for all"
+        raise ValueError(
+            f"{job.arch} takes {taken} of a cell, modality is {job.modality}; {remedy}"
+        )
 
 
 def _teacher(job: TrainJob, classes: int) -> nn.Module:
