@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from wbcq.cli import demo_command, file_commands
+from wbcq.cli import demo_command, file_commands, synthesize_command, train_command
 from wbcq.errors import WbcqError
 
 __all__ = ["app", "run"]
@@ -23,6 +23,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("demo")(demo_command.demo)
+app.command("synthesize")(synthesize_command.synthesize)
+app.command("train")(train_command.train)
 app.command("info")(file_commands.info)
 app.command("run")(file_commands.run)
 app.command("bench")(file_commands.bench)

@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from wbcq.demo.pictures import Stage
+from wbcq.report.reporter import Stage
 
 __all__ = ["ConsoleReporter"]
 
 
 class ConsoleReporter:
-    """Shows stages and notes on one console; a :class:`wbcq.demo.pictures.Reporter`."""
+    """Shows stages and notes on one console; a :class:`wbcq.report.Reporter`."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

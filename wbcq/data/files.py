@@ -34,6 +34,7 @@ class FilePictures:
         preprocess: Crop and size of every picture.
         groups: For each picture what it shares with others that must stay on the same side of a
             split (a smear, a patient); empty if nothing is known.
+        origins: For each picture where it is listed, for messages; empty if it is in no list.
     """
 
     root: Path
@@ -42,6 +43,7 @@ class FilePictures:
     classes: tuple[str, ...]
     preprocess: Preprocess
     groups: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.files)
@@ -55,9 +57,13 @@ class FilePictures:
         """uint8 [size, size, 3 V]: the channels of the V views follow one another.
 
         Raises:
-            DatasetError: A file is missing or damaged; names it.
+            DatasetError: A file is missing or damaged; names it and where it is listed.
         """
-        views = [self.preprocess(read_picture(self.root / f, f)) for f in self.files[index]]
+        listed = f"{self.origins[index]}: " if self.origins else ""
+        views = [
+            self.preprocess(read_picture(self.root / name, listed + name))
+            for name in self.files[index]
+        ]
         return views[0] if len(views) == 1 else np.concatenate(views, axis=2)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
@@ -68,7 +74,10 @@ class FilePictures:
         chosen = np.asarray(indices, dtype=np.int64)
         files = tuple(self.files[i] for i in chosen)
         groups = tuple(self.groups[i] for i in chosen) if self.groups else ()
-        return replace(self, files=files, labels=self.labels[chosen], groups=groups)
+        origins = tuple(self.origins[i] for i in chosen) if self.origins else ()
+        return replace(
+            self, files=files, labels=self.labels[chosen], groups=groups, origins=origins
+        )
 
 
 def open_folder(root: str | Path, preprocess: Preprocess) -> FilePictures:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -80,20 +80,20 @@ def load_splits(
         raise DatasetError(f"{root}: no such folder; pass a folder with one subfolder per class")
     if is_pbc(root):
         sets = {split: open_pbc(root, split, preprocess) for split in _SPLIT_FOLDERS}
-        return _separate(sets, ["published split of the WBCAtt attribute tables"])
+        return separate(sets, ["published split of the WBCAtt attribute tables"])
     if is_bcisc(root):
         return _split_by_group(open_bcisc(root, preprocess), fractions, seed)
     if fold_numbers(root):
         listed, test = open_fold(root, fold, preprocess, columns=columns)
         share = fractions[1] / (fractions[0] + fractions[1])
-        fitted, chosen = _held_back(listed, share, seed)
+        fitted, chosen = map(listed.subset, held_back(listed.labels, share, listed.classes, seed))
         note = f"fold {fold}; {share:.0%} of its training pictures choose the epoch, seed {seed}"
-        return _separate({"train": fitted, "val": chosen, "test": test}, [note])
-    folders = {split: _first_folder(root, names) for split, names in _SPLIT_FOLDERS.items()}
-    if all(folders.values()):
-        sets = {split: open_folder(path, preprocess) for split, path in folders.items() if path}
-        return _separate(sets, ["split by the train, val and test folders"])
-    pictures, dropped = _without_copies(open_folder(root, preprocess))
+        return separate({"train": fitted, "val": chosen, "test": test}, [note])
+    folders = split_folders(root)
+    if folders is not None:
+        sets = {split: open_folder(path, preprocess) for split, path in folders.items()}
+        return separate(sets, ["split by the train, val and test folders"])
+    pictures, dropped = without_copies(open_folder(root, preprocess))
     notes = [f"{name}: left out, a byte-identical copy of {first}" for name, first in dropped]
     train, val, test = map(
         pictures.subset, stratified_split(pictures.labels, fractions, pictures.classes, seed)
@@ -197,16 +197,24 @@ def _split_by_group(pictures: FilePictures, fractions: Fractions, seed: int) -> 
     sets = {"train": train, "val": val, "test": test}
     chosen = {split: pictures.subset(part) for split, part in sets.items()}
     sizes = " / ".join(str(len(part)) for part in chosen.values())
-    return _separate(chosen, [f"split {sizes} by smear, seed {seed}"])
+    return separate(chosen, [f"split {sizes} by smear, seed {seed}"])
 
 
-def _held_back(
-    pictures: FilePictures, share: float, seed: int
-) -> tuple[FilePictures, FilePictures]:
+def held_back(
+    labels: Indices, share: float, classes: Sequence[str], seed: int
+) -> tuple[Indices, Indices]:
+    """Holds back a share of each class, at least one picture, to choose the epoch.
+
+    Returns:
+        Ascending indices of those that train and those that are held back.
+
+    Raises:
+        DatasetError: A class has fewer than two pictures.
+    """
     rng = np.random.default_rng(seed)
     held: list[int] = []
-    for label, name in enumerate(pictures.classes):
-        members = rng.permutation(np.flatnonzero(pictures.labels == label))
+    for label, name in enumerate(classes):
+        members = rng.permutation(np.flatnonzero(labels == label))
         if len(members) < 2:
             raise DatasetError(
                 f"class {name} has {len(members)} training pictures; at least 2 are needed, one "
@@ -214,12 +222,18 @@ def _held_back(
             )
         held.extend(members[: max(1, round(len(members) * share))])
     val = np.sort(np.asarray(held, dtype=np.int64))
-    train = np.setdiff1d(np.arange(len(pictures)), val)
-    return pictures.subset(train), pictures.subset(val)
+    return np.setdiff1d(np.arange(len(labels)), val), val
 
 
-def _first_folder(root: Path, names: Iterable[str]) -> Path | None:
-    return next((root / name for name in names if (root / name).is_dir()), None)
+def split_folders(root: Path) -> dict[str, Path] | None:
+    """The folders of a data set that is split into train, val and test; None if one is missing."""
+    found = {}
+    for split, names in _SPLIT_FOLDERS.items():
+        present = [root / name for name in names if (root / name).is_dir()]
+        if not present:
+            return None
+        found[split] = present[0]
+    return found
 
 
 def _digests(pictures: FilePictures) -> list[str]:
@@ -236,9 +250,10 @@ def _digests(pictures: FilePictures) -> list[str]:
     return digests
 
 
-def _without_copies(
+def without_copies(
     pictures: FilePictures,
 ) -> tuple[FilePictures, list[tuple[str, str]]]:
+    """Drops pictures that are byte for byte an earlier one; names each and the earlier one."""
     first: dict[str, str] = {}
     kept: list[int] = []
     dropped: list[tuple[str, str]] = []
@@ -251,7 +266,7 @@ def _without_copies(
     return pictures.subset(kept), dropped
 
 
-def _separate(sets: dict[str, FilePictures], notes: list[str]) -> Splits:
+def separate(sets: dict[str, FilePictures], notes: list[str]) -> Splits:
     """Drops pictures from an earlier set whose bytes are also in a later one: test stays whole."""
     classes = {split: pictures.classes for split, pictures in sets.items()}
     if len(set(classes.values())) != 1:

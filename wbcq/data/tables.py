@@ -57,7 +57,7 @@ def open_table(
     if columns is None:
         columns = ("path",) if "path" in rows[0] else MODALITIES
         _check_columns(table, rows[0], columns)
-    names = _class_names(rows) if classes is None else tuple(classes)
+    names = class_names(rows) if classes is None else tuple(classes)
     labels = [_label(table, number, row["label"], names) for number, row in enumerate(rows, 2)]
     files = []
     for number, row in enumerate(rows, 2):
@@ -72,6 +72,7 @@ def open_table(
         np.asarray(labels, dtype=np.int64),
         names,
         preprocess,
+        origins=tuple(f"{table.name} row {number}" for number in range(2, len(rows) + 2)),
     )
 
 
@@ -103,7 +104,7 @@ def open_fold(
         )
     if classes is None:
         rows = read_rows(root / f"train_{fold}.csv", ("label",))
-        classes = _class_names([*rows, *read_rows(root / f"val_{fold}.csv", ("label",))])
+        classes = class_names([*rows, *read_rows(root / f"val_{fold}.csv", ("label",))])
     train, val = (
         open_table(root / f"{part}_{fold}.csv", preprocess, columns=columns, classes=classes)
         for part in ("train", "val")
@@ -143,7 +144,8 @@ def _check_columns(table: Path, row: Mapping[str, str], columns: Sequence[str]) 
         )
 
 
-def _class_names(rows: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
+def class_names(rows: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
+    """The classes that rows name in their column ``label``, in alphabetical order."""
     labels = {row["label"].strip().lower() for row in rows}
     if all(label.isdecimal() for label in labels):
         return tuple(str(k) for k in range(1 + max(map(int, labels))))

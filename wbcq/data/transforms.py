@@ -100,15 +100,31 @@ class Augment:
         rotation: Largest angle in degrees, either way.
         zoom: Largest relative change of scale, either way.
         light: Largest relative change of each channel's gain, either way.
+        operations, magnitude: Of RandAugment afterwards, see
+            :func:`wbcq.data.rand_augment.rand_augment`; needs kornia if ``operations`` is not 0.
+
+    Raises:
+        ValueError: A setting is out of range.
     """
 
     flip: bool = True
     rotation: float = 180.0
     zoom: float = 0.1
     light: float = 0.08
+    operations: int = 0
+    magnitude: int = 5
+
+    def __post_init__(self) -> None:
+        if self.operations < 0:
+            raise ValueError(f"operations is {self.operations}; use 0 or more")
+        if not 0 <= self.magnitude <= 30:
+            raise ValueError(f"magnitude is {self.magnitude}; use 0 to 30")
 
     def __call__(self, batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Augments float32 [N, C, H, W] in 0..1; borders are mirrored, so no edge appears."""
+        """Augments float32 [N, C, H, W] in 0..1; borders are mirrored, so no edge appears.
+
+        What moves pixels moves all channels alike, so aligned pictures stay aligned.
+        """
         import torch
         from torch.nn import functional as F
 
@@ -127,8 +143,13 @@ class Augment:
         theta = torch.zeros(count, 2, 3)
         theta[:, 0, 0], theta[:, 0, 1] = cosine * flips[:, 0], -sine * flips[:, 1]
         theta[:, 1, 0], theta[:, 1, 1] = sine * flips[:, 0], cosine * flips[:, 1]
-        grid = F.affine_grid(theta, list(batch.shape), align_corners=False)
+        grid = F.affine_grid(theta.to(batch.device), list(batch.shape), align_corners=False)
         moved = F.grid_sample(
             batch, grid, mode="bilinear", padding_mode="reflection", align_corners=False
         )
-        return (moved * gain).clamp_(0, 1)
+        moved = (moved * gain.to(batch.device)).clamp_(0, 1)
+        if self.operations:
+            from wbcq.data.rand_augment import rand_augment
+
+            moved = rand_augment(moved, self.operations, self.magnitude, generator)
+        return moved

@@ -2,60 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from wbcq.data.pictures import ArrayPictures, PictureSet, Progress, preload
+from wbcq.data.sources.base import Sets, load_into_memory
 from wbcq.data.splits import load_splits
 from wbcq.data.synthetic import SyntheticWbc
 from wbcq.data.transforms import Preprocess
+from wbcq.report.reporter import Reporter
 
-__all__ = ["DemoPictures", "Reporter", "Stage", "load_pictures", "synthetic_pictures"]
+__all__ = ["load_pictures", "synthetic_pictures"]
 
 # Numbers of the first synthetic cells of each set: far enough apart never to overlap.
 _FIRST = {"train": 0, "val": 1_000_000, "test": 2_000_000}
 
 
-class Stage(Protocol):
-    """Progress of one step of a long job."""
-
-    def __call__(self, done: int, total: int, note: str = "") -> None:
-        """Tells how far the step is, with a short note such as the loss."""
-
-
-class Reporter(Protocol):
-    """Who is told what the demonstration does."""
-
-    def stage(self, name: str) -> AbstractContextManager[Stage]:
-        """A step that takes a while."""
-
-    def note(self, text: str) -> None:
-        """One line that the user should read."""
-
-
-@dataclass(frozen=True)
-class DemoPictures:
-    """The three sets in memory.
-
-    Attributes:
-        train, val, test: Disjoint, over the same classes.
-        preprocess: What was done to the pictures; None for synthetic ones, made to size.
-        description: Where the pictures come from, for the report.
-    """
-
-    train: ArrayPictures
-    val: ArrayPictures
-    test: ArrayPictures
-    preprocess: Preprocess | None
-    description: str
-
-
 def synthetic_pictures(
     counts: tuple[int, int, int], size: int, seed: int, difficulty: float, reporter: Reporter
-) -> DemoPictures:
+) -> Sets:
     """Renders synthetic smears.
 
     Args:
@@ -69,8 +32,8 @@ def synthetic_pictures(
         name: SyntheticWbc(count, size, seed, difficulty, first=first)
         for (name, first), count in zip(_FIRST.items(), counts, strict=True)
     }
-    loaded = _preload(sets, "Rendering cells", reporter)
-    return DemoPictures(
+    loaded, _ = load_into_memory(sets, "Rendering cells", reporter)
+    return Sets(
         loaded["train"],
         loaded["val"],
         loaded["test"],
@@ -79,9 +42,7 @@ def synthetic_pictures(
     )
 
 
-def load_pictures(
-    root: Path, size: int, crop: float | None, seed: int, reporter: Reporter
-) -> DemoPictures:
+def load_pictures(root: Path, size: int, crop: float | None, seed: int, reporter: Reporter) -> Sets:
     """Reads a folder data set, see :func:`wbcq.data.load_splits`; damaged pictures are left out.
 
     Args:
@@ -99,32 +60,11 @@ def load_pictures(
     for note in splits.notes:
         reporter.note(note)
     sets = {"train": splits.train, "val": splits.val, "test": splits.test}
-    loaded = _preload(sets, "Reading pictures", reporter)
-    return DemoPictures(
+    loaded, _ = load_into_memory(sets, "Reading pictures", reporter)
+    return Sets(
         loaded["train"],
         loaded["val"],
         loaded["test"],
         preprocess=preprocess,
         description=f"{root.resolve().name}, centre crop {crop:g}",
     )
-
-
-def _preload(
-    sets: Mapping[str, PictureSet], title: str, reporter: Reporter
-) -> dict[str, ArrayPictures]:
-    total = sum(len(pictures) for pictures in sets.values())
-    loaded: dict[str, ArrayPictures] = {}
-    done = 0
-    with reporter.stage(title) as stage:
-        for name, pictures in sets.items():
-            loaded[name], problems = preload(
-                pictures, on_corrupt="skip", progress=_after(done, total, stage)
-            )
-            done += len(pictures)
-            for problem in problems:
-                reporter.note(f"left out of {name}: {problem}")
-    return loaded
-
-
-def _after(before: int, total: int, stage: Stage) -> Progress:
-    return lambda done, _: stage(before + done, total)

@@ -22,11 +22,13 @@ from torch import nn
 import wbcq
 from wbcq import models
 from wbcq.data.pictures import ArrayPictures
-from wbcq.demo.pictures import DemoPictures, Reporter, load_pictures, synthetic_pictures
+from wbcq.data.sources.base import Sets
+from wbcq.demo.pictures import load_pictures, synthetic_pictures
 from wbcq.demo.timing import fastest_threads, quietest_ms
 from wbcq.engine.program_file import program_bytes
 from wbcq.quant.config import WeightGranularity
 from wbcq.report.files import replacing
+from wbcq.report.reporter import Reporter
 from wbcq.train import (
     Epoch,
     Metrics,
@@ -131,7 +133,7 @@ class DemoResult:
     """
 
     config: DemoConfig
-    pictures: DemoPictures
+    pictures: Sets
     training: TrainResult
     variants: tuple[Variant, ...]
     threads: int
@@ -185,7 +187,7 @@ def run_demo(config: DemoConfig, reporter: Reporter) -> DemoResult:
 
 def _train(
     model: nn.Module,
-    pictures: DemoPictures,
+    pictures: Sets,
     config: DemoConfig,
     train_config: TrainConfig,
     checkpoint: Path,
@@ -239,7 +241,7 @@ def _training_threads(model: nn.Module, config: DemoConfig, most: int) -> int:
 
 
 def _quantize(
-    model: nn.Module, pictures: DemoPictures, config: DemoConfig, threads: int, reporter: Reporter
+    model: nn.Module, pictures: Sets, config: DemoConfig, threads: int, reporter: Reporter
 ) -> dict[str, wbcq.QuantizedModel]:
     calibration = _calibration(pictures.train, config)
     quantized: dict[str, wbcq.QuantizedModel] = {}
@@ -255,7 +257,7 @@ def _quantize(
 
 
 def _with_metadata(
-    model: wbcq.QuantizedModel, pictures: DemoPictures, config: DemoConfig, threads: int
+    model: wbcq.QuantizedModel, pictures: Sets, config: DemoConfig, threads: int
 ) -> wbcq.QuantizedModel:
     """Adds what a user of the file needs to know about its pictures."""
     extra: dict[str, Any] = {"model": config.arch, "trained_on": pictures.description}
@@ -364,7 +366,7 @@ def _load() -> float:
         return 0.0
 
 
-def _fingerprint(pictures: DemoPictures, config: DemoConfig, train_config: TrainConfig) -> str:
+def _fingerprint(pictures: Sets, config: DemoConfig, train_config: TrainConfig) -> str:
     record = [config.arch, pictures.description, config.size, dataclasses.asdict(train_config)]
     digest = hashlib.sha256(json.dumps(record).encode())
     for part in (pictures.train, pictures.val):

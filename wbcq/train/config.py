@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from wbcq.data.transforms import Augment
+from wbcq.train.devices import Precision
 
 __all__ = ["TrainConfig"]
 
@@ -34,7 +35,9 @@ class TrainConfig:
         temperature: Of the probabilities that are compared (Hinton et al. 2015, "Distilling the
             Knowledge in a Neural Network").
         precision: ``"bf16"`` runs convolutions in bfloat16 (about 1.7 times faster where the CPU
-            has AVX-512 BF16 or AMX, slow elsewhere); weights stay float32 either way.
+            has AVX-512 BF16 or AMX, slow elsewhere); ``"fp16"`` in float16 with a scaled loss, on
+            GPUs; ``"mixed"`` in bfloat16 or else float16 on a GPU and in float32 on a CPU. Weights
+            stay float32.
         device: Where to train: ``"cpu"``, ``"cuda"``, ...; ``"auto"`` takes a GPU if there is one.
         seed: Of the order of the pictures and of augmentation. The model's initial weights are
             the caller's.
@@ -58,7 +61,7 @@ class TrainConfig:
     keep_start: bool = False
     distill: float = 0.5
     temperature: float = 2.0
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "fp32"
     device: str = "cpu"
     seed: int = 0
     augment: Augment = field(default_factory=Augment)
@@ -69,6 +72,9 @@ class TrainConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; use at least {low}")
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"patience is {self.patience}; use at least 1, or None")
+        if self.precision not in get_args(Precision):
+            known = ", ".join(get_args(Precision))
+            raise ValueError(f"precision is {self.precision!r}; use one of {known}")
         for name in ("rate", "temperature"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; use a positive number")
@@ -79,3 +85,49 @@ class TrainConfig:
             raise ValueError(f"distill is {self.distill}; use a share in [0, 1]")
         if self.sampling not in ("shuffle", "balanced"):
             raise ValueError(f"sampling is {self.sampling!r}; use 'shuffle' or 'balanced'")
+
+    @classmethod
+    def study(cls, **settings: Any) -> TrainConfig:
+        """The recipe of the study, with ``settings`` changed.
+
+        Adam, OneCycle up to 1e-3 after 10 % warm-up, batches of 64, 25 epochs, cross-entropy;
+        flips, rotation by any angle and RandAugment(3, 5); mixed precision on a GPU.
+
+        Example:
+            >>> config = TrainConfig.study(epochs=5)
+            >>> config.optimizer, config.batch, config.epochs, config.augment.operations
+            ('adam', 64, 5, 3)
+        """
+        recipe: dict[str, Any] = {
+            "epochs": 25,
+            "batch": 64,
+            "rate": 1e-3,
+            "warmup": 0.1,
+            "optimizer": "adam",
+            "weight_decay": 0.0,
+            "precision": "mixed",
+            "augment": Augment(zoom=0.0, light=0.0, operations=3, magnitude=5),
+        }
+        return cls(**{**recipe, **settings})
+
+    @classmethod
+    def wbcq(cls, **settings: Any) -> TrainConfig:
+        """Our recipe, with ``settings`` changed.
+
+        The study's with AdamW, a higher rate, smoothed labels, and zoom and light in place of
+        RandAugment, which needs no kornia and is easier to learn from in few epochs.
+
+        Example:
+            >>> config = TrainConfig.wbcq(epochs=5)
+            >>> config.optimizer, config.batch, config.epochs
+            ('adamw', 64, 5)
+        """
+        recipe: dict[str, Any] = {
+            "epochs": 25,
+            "batch": 64,
+            "rate": 2e-3,
+            "weight_decay": 0.02,
+            "label_smoothing": 0.05,
+            "precision": "mixed",
+        }
+        return cls(**{**recipe, **settings})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +28,9 @@ class Metrics:
             without pictures.
         confusion: int64 [C, C], rows are true classes, columns decisions.
         classes: Names.
+        accuracy_interval: Lowest and highest accuracy of the 95 % interval (Wilson 1927): what
+            drawing other pictures of the same kind could have given.
+        recall_interval: float64 [C, 2], the same for each class's recall; NaN without pictures.
     """
 
     accuracy: float
@@ -35,6 +40,29 @@ class Metrics:
     recall: npt.NDArray[np.float64]
     confusion: Labels
     classes: tuple[str, ...]
+    accuracy_interval: tuple[float, float]
+    recall_interval: npt.NDArray[np.float64]
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-serialisable record; None for a class without pictures."""
+        per_class = {
+            name: {
+                "pictures": int(self.confusion[label].sum()),
+                "recall": _known(self.recall[label]),
+                "recall_interval": [_known(limit) for limit in self.recall_interval[label]],
+            }
+            for label, name in enumerate(self.classes)
+        }
+        return {
+            "pictures": int(self.confusion.sum()),
+            "accuracy": self.accuracy,
+            "accuracy_interval": list(self.accuracy_interval),
+            "macro_f1": self.macro_f1,
+            "kappa": self.kappa,
+            "mcc": self.mcc,
+            "classes": per_class,
+            "confusion": self.confusion.tolist(),
+        }
 
 
 def evaluate(labels: Labels, decisions: Labels, classes: Sequence[str]) -> Metrics:
@@ -76,7 +104,24 @@ def evaluate(labels: Labels, decisions: Labels, classes: Sequence[str]) -> Metri
         recall=recall,
         confusion=confusion,
         classes=tuple(classes),
+        accuracy_interval=_wilson(int(np.trace(confusion)), int(confusion.sum())),
+        recall_interval=np.array(
+            [_wilson(int(row[label]), int(row.sum())) for label, row in enumerate(confusion)]
+        ),
     )
+
+
+def _wilson(right: int, count: int) -> tuple[float, float]:
+    from scipy.stats import binomtest
+
+    if count == 0:
+        return math.nan, math.nan
+    interval = binomtest(right, count).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
 
 
 def flipped(reference: Labels, other: Labels) -> Labels:

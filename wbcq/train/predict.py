@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from wbcq.data.pictures import ArrayPictures, Progress
+from wbcq.train.tasks import class_scores, inputs_of
 
 __all__ = ["batches", "decisions", "predict"]
 
@@ -23,32 +24,43 @@ def batches(pictures: ArrayPictures, batch: int) -> Iterator[tuple[torch.Tensor,
 
 
 def predict(
-    model: Callable[[torch.Tensor], Any],
+    model: Callable[..., Any],
     pictures: ArrayPictures,
     *,
     batch: int = 32,
     progress: Progress | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Logits float32 [N, classes] of a module (in eval mode) or a quantized model.
+    """Scores float32 [N, classes] of a module (in eval mode) or a quantized model.
+
+    Scores are logits, and for several heads the logarithm of their mean probability; the softmax of
+    either gives probabilities. A model of several pictures gets the channels of
+    ``pictures`` as many times, in order (see :func:`wbcq.train.inputs_of`).
 
     Raises:
-        ValueError: The model returns something else than one row of finite numbers per picture.
+        ValueError: The model returns something else than one row of finite numbers per picture, or
+            takes other channels.
     """
     rows: list[npt.NDArray[np.float32]] = []
     done = 0
+    device = _home(model)
     with torch.inference_mode():
         for pixels, _ in batches(pictures, batch):
-            logits = torch.as_tensor(model(pixels)).float().numpy()
-            if logits.ndim != 2 or len(logits) != len(pixels) or not np.isfinite(logits).all():
+            scores = class_scores(model(*inputs_of(model, pixels.to(device)))).cpu().numpy()
+            if scores.ndim != 2 or len(scores) != len(pixels) or not np.isfinite(scores).all():
                 raise ValueError(
-                    f"the model maps {tuple(pixels.shape)} to {logits.shape}; a classifier "
+                    f"the model maps {tuple(pixels.shape)} to {scores.shape}; a classifier "
                     "returns finite logits [N, classes]"
                 )
-            rows.append(logits)
-            done += len(logits)
+            rows.append(scores)
+            done += len(scores)
             if progress is not None:
                 progress(done, len(pictures))
     return np.concatenate(rows)
+
+
+def _home(model: Any) -> torch.device:
+    parameters = model.parameters() if isinstance(model, torch.nn.Module) else iter(())
+    return next((p.device for p in parameters), torch.device("cpu"))
 
 
 def decisions(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:

@@ -228,11 +228,57 @@ class TestTraining:
             ({"temperature": 0}, "temperature is 0"),
             ({"distill": 1.5}, "distill is 1.5"),
             ({"sampling": "all"}, "sampling is 'all'"),
+            ({"precision": "int4"}, "precision is 'int4'; use one of fp32, bf16, fp16, mixed"),
         ],
     )
     def test_wrong_settings(self, setting: dict[str, float], message: str) -> None:
         with pytest.raises(ValueError, match=message):
             TrainConfig(**setting)  # type: ignore[arg-type]
+
+
+class TestRecipes:
+    def test_the_study(self) -> None:
+        config = TrainConfig.study(epochs=2, seed=3)
+        assert (config.optimizer, config.rate, config.warmup, config.batch) == (
+            "adam",
+            1e-3,
+            0.1,
+            64,
+        )
+        assert (config.epochs, config.seed, config.label_smoothing) == (2, 3, 0)
+        assert (config.augment.operations, config.augment.magnitude) == (3, 5)
+        assert TrainConfig.study().epochs == 25
+
+    def test_it_trains(self) -> None:
+        pytest.importorskip("kornia")
+        model = network()
+        config = TrainConfig.study(epochs=8, batch=20, rate=0.05)
+        train_classifier(model, pictures(120, 0), VAL, config)
+        assert evaluate(VAL.labels, decisions(predict(model, VAL)), CLASSES).accuracy > 0.6
+
+
+class TestPrecision:
+    def test_half_precision_needs_a_gpu(self) -> None:
+        with pytest.raises(ValueError, match="'fp16' on a CPU"):
+            train_classifier(network(), TRAIN, VAL, replace(CONFIG, precision="fp16"))
+
+    def test_mixed_on_a_cpu_is_float32(self) -> None:
+        plain, mixed = network(), network()
+        train_classifier(plain, TRAIN, VAL, CONFIG)
+        train_classifier(mixed, TRAIN, VAL, replace(CONFIG, precision="mixed"))
+        assert equal_states(plain, mixed)
+
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+    @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16", "mixed"])
+    def test_a_gpu_learns_in_any_precision(self, precision: str, tmp_path: Path) -> None:
+        model = network()
+        config = TrainConfig(epochs=8, batch=20, rate=0.05, precision=precision, device="cuda")  # type: ignore[arg-type]
+        path = tmp_path / "training.ckpt"
+        result = train_classifier(model, pictures(120, 0), VAL, config, checkpoint=path)
+        assert result.history[result.best_epoch].val_accuracy > 0.9
+        assert next(model.parameters()).device.type == "cpu"
+        again = train_classifier(network(), pictures(120, 0), VAL, config, checkpoint=path)
+        assert again == result
 
 
 class TestCheckpoint:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -62,3 +63,37 @@ class TestFlipped:
     def test_other_pictures(self) -> None:
         with pytest.raises(ValueError, match="same pictures"):
             flipped(np.zeros(3, np.int64), np.zeros(4, np.int64))
+
+
+class TestIntervals:
+    def test_wilson_by_hand(self) -> None:
+        """Wilson 1927: (p + z^2/2n +- z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n)."""
+        metrics = evaluate(LABELS, CHOSEN, CLASSES)
+        z = 1.959963984540054
+        for found, n, interval in (
+            (7, 10, metrics.accuracy_interval),
+            (3, 4, metrics.recall_interval[0]),
+            (2, 3, metrics.recall_interval[1]),
+        ):
+            p = found / n
+            middle = p + z * z / (2 * n)
+            reach = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+            expected = [(middle + sign * reach) / (1 + z * z / n) for sign in (-1, 1)]
+            np.testing.assert_allclose(interval, expected, rtol=1e-9)
+
+    def test_a_class_without_pictures(self) -> None:
+        metrics = evaluate(np.array([0, 0, 1]), np.array([0, 1, 1]), CLASSES)
+        assert np.isnan(metrics.recall_interval[2]).all()
+
+    def test_json(self) -> None:
+        metrics = evaluate(np.array([0, 0, 1]), np.array([0, 1, 1]), CLASSES)
+        record = json.loads(json.dumps(metrics.to_dict(), allow_nan=False))
+        assert record["pictures"] == 3
+        assert record["classes"]["a"]["recall"] == 0.5
+        assert record["classes"]["c"] == {
+            "pictures": 0,
+            "recall": None,
+            "recall_interval": [None, None],
+        }
+        low, high = record["accuracy_interval"]
+        assert low < record["accuracy"] < high

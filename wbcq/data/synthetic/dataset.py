@@ -142,6 +142,11 @@ class SyntheticWbc:
         return [(self.first + k, label) for _, label, k in sorted(placed)]
 
     @property
+    def items(self) -> list[tuple[int, int]]:
+        """(label, number in its class) of every cell, as :func:`render_cell` takes them."""
+        return [(label, number) for number, label in self._cells]
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Class names, in alphabetical order."""
         return CLASSES

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from wbcq.data.pictures import Picture
 from wbcq.data.synthetic.shapes import Field, Grid, noise
@@ -135,6 +134,8 @@ def photograph(
 def _transmitted(
     grid: Grid, amounts: Mapping[str, Field], light: Light, modality: str
 ) -> list[Field]:
+    from scipy import ndimage
+
     slope_x, slope_y = light.slope
     extent = np.float32(grid.size * grid.pixel / 2)
     illumination = 1 + (np.float32(slope_x) * grid.x + np.float32(slope_y) * grid.y) / extent
@@ -156,6 +157,8 @@ def _transmitted(
 def _emitted(
     rng: np.random.Generator, grid: Grid, amounts: Mapping[str, Field], light: Light
 ) -> Field:
+    from scipy import ndimage
+
     glow = np.zeros_like(grid.x)
     for substance, amount in amounts.items():
         glow += np.float32(_EMISSION.get(substance, 0.0) * light.azure) * amount
