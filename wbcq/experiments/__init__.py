@@ -1,0 +1,1 @@
+"""The study's experiments: units of work that resume, and the tables and figures made of them."""
