@@ -36,10 +36,10 @@ class TestUsage:
     def test_help_names_every_command(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert run(["--help"]) == 0
         shown = capsys.readouterr().out
-        for command in ("demo", "info", "run", "bench"):
+        for command in ("demo", "reproduce", "info", "run", "bench"):
             assert command in shown
 
-    @pytest.mark.parametrize("command", ["demo", "info", "run", "bench"])
+    @pytest.mark.parametrize("command", ["demo", "reproduce", "info", "run", "bench"])
     def test_help_of_a_command_has_examples(
         self, command: str, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -1,0 +1,114 @@
+"""One small network through everything that is made of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("sklearn")
+pytest.importorskip("wbcq._core")
+
+import wbcq
+from tests.wbcq.experiments.work import Listener
+from wbcq.experiments.runner import run_units
+from wbcq.experiments.settings import Settings, load_cells
+from wbcq.experiments.store import Store
+from wbcq.experiments.timing import timing_unit
+from wbcq.experiments.training import trained, training_key
+from wbcq.experiments.variants import METHODS, ptq_unit, variant_key, variant_units
+from wbcq.train import predict
+
+ARCH = "shufflenet_v2_x0_5"
+TRAINING = training_key(ARCH, "stain", 0)
+
+
+@pytest.fixture(scope="module")
+def store(tiny: Settings) -> Store:
+    few_bits = ptq_unit(tiny, ARCH, 0, "bits/w2a2", {"weight_bits": 2, "activation_bits": 2})
+    units = [*variant_units(tiny, ARCH, 0), few_bits, timing_unit(tiny, ARCH)]
+    store = Store(tiny.out)
+    outcome = run_units(units, store, Listener(), threads=1)
+    assert outcome.failed == {}
+    return store
+
+
+def result(store: Store, method: str) -> dict[str, Any]:
+    return store.result(variant_key(ARCH, 0, method))
+
+
+def test_the_training_is_kept(store: Store, tiny: Settings) -> None:
+    test = load_cells(tiny.cells(0, "stain")).test
+    found = store.predictions(TRAINING)
+    assert found.names == test.names
+    assert np.array_equal(found.labels, test.labels)
+    scores = predict(trained(store, TRAINING), test)
+    assert np.allclose(found.scores, scores, atol=1e-4)
+    record = store.result(TRAINING)
+    assert record["accuracy"] == np.mean(found.decisions == found.labels)
+    assert record["pictures_by_part"]["test"] == len(test)
+    assert not list(store.out.rglob("*.ckpt"))
+
+
+@pytest.mark.parametrize("method", ["float", "ptq-per-tensor", "ptq-per-channel", "qat"])
+def test_a_saved_model_gives_the_scores_that_were_judged(
+    store: Store, tiny: Settings, method: str
+) -> None:
+    key = variant_key(ARCH, 0, method)
+    model = wbcq.load(store.path(key, ".wbcq"), threads=1)
+    test = load_cells(tiny.cells(0, "stain")).test
+    assert np.array_equal(predict(model, test), store.predictions(key).scores)
+    assert model.metadata["model"] == ARCH
+    assert result(store, method)["bytes"] == store.path(key, ".wbcq").stat().st_size
+
+
+def test_float_is_fp32(store: Store) -> None:
+    assert result(store, "float")["flips"] == 0
+    key = variant_key(ARCH, 0, "float")
+    reference = store.predictions(TRAINING).scores
+    assert np.allclose(store.predictions(key).scores, reference, atol=1e-3)
+
+
+def test_flips_are_counted_against_fp32(store: Store) -> None:
+    for method in METHODS:
+        chosen = store.predictions(variant_key(ARCH, 0, method)).decisions
+        differs = chosen != store.predictions(TRAINING).decisions
+        assert result(store, method)["flips"] == differs.sum()
+
+
+def test_granularity_is_as_asked(store: Store) -> None:
+    for method, weights in (("ptq-per-tensor", "per_tensor"), ("ptq-per-channel", "per_channel")):
+        model = wbcq.load(store.path(variant_key(ARCH, 0, method), ".wbcq"))
+        assert model.metadata["config"]["weights"] == weights
+
+
+def test_pytorch_is_close_to_fp32(store: Store) -> None:
+    reference = store.predictions(TRAINING).scores
+    for kind in ("tensor", "channel"):
+        scores = store.predictions(variant_key(ARCH, 0, f"pytorch-per-{kind}")).scores
+        assert scores.shape == reference.shape
+        assert np.abs(scores - reference).mean() < 0.5 * np.abs(reference).mean() + 0.1
+
+
+def test_qat_starts_from_ptq_and_never_ends_below(store: Store) -> None:
+    record = result(store, "qat")
+    chosen = record["start"]["val_accuracy"]
+    if record["best_epoch"] > 0:
+        chosen = record["history"][record["best_epoch"] - 1]["val_accuracy"]
+    assert chosen >= record["start"]["val_accuracy"]
+
+
+def test_few_bits_differ_more(store: Store) -> None:
+    reference = store.predictions(TRAINING).scores
+    eight = store.predictions(variant_key(ARCH, 0, "ptq-per-channel")).scores
+    two = store.predictions("bits/w2a2").scores
+    assert np.abs(two - reference).mean() > 3 * np.abs(eight - reference).mean()
+
+
+def test_all_forms_are_timed(store: Store) -> None:
+    record = store.result(f"timing/{ARCH}/all")
+    assert set(record["ms"]) == {"pytorch", *METHODS}
+    assert all(0 < ms < 1e4 for ms in record["ms"].values())
+    assert (record["batch"], record["size"], record["threads"]) == (8, 48, 1)
