@@ -29,6 +29,13 @@ def reproduce(
     out: Annotated[Path, typer.Option(help="Folder for results; it is gone on from there.")] = Path(
         "wbcq-results"
     ),
+    shifted: Annotated[
+        Path | None,
+        typer.Option(
+            help="Another data set of the same classes, on which the experiment shift tests.",
+            show_default=False,
+        ),
+    ] = None,
     preset: Annotated[
         str | None,
         typer.Option(
@@ -92,7 +99,7 @@ def reproduce(
     For example:
 
     - `wbcq reproduce all --quick` on synthetic cells
-    - `wbcq reproduce quantization --data pbc_wbc5 --size 64 --out pbc-results`
+    - `wbcq reproduce quantization shift --data pbc_wbc5 --shifted bcisc --out pbc-results`
     - `wbcq reproduce colour bits --quick --epochs 8`
     """
     from rich.console import Console
@@ -104,11 +111,13 @@ def reproduce(
     from wbcq.experiments.settings import Settings
     from wbcq.experiments.store import Store
 
-    chosen = known.names() if "all" in names else tuple(dict.fromkeys(names))
+    every = tuple(name for name in known.names() if name != "shift" or shifted is not None)
+    chosen = every if "all" in names else tuple(dict.fromkeys(names))
     modules = {name: known.experiment(name) for name in chosen}
     defaults = Settings.quick(out) if quick else Settings(out)
     settings = defaults.changed(
         data=data,
+        shifted=shifted,
         preset=preset,
         scale=scale,
         folds=folds,

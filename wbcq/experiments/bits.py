@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wbcq.experiments.results import Row, Spread, View, write_results
+from wbcq.experiments.results import Row, View, score_columns, write_results
 from wbcq.experiments.settings import Settings
 from wbcq.experiments.store import Store
 from wbcq.experiments.study import BITS_F1
@@ -56,19 +56,11 @@ def write(settings: Settings, store: Store) -> None:
         found = [results[key] for key in keys if key in results]
         if not found:
             continue
-        accuracy = Spread.of((result["accuracy"] for result in found), 100)
-        f1 = Spread.of(result["macro_f1"] for result in found)
-        flips = (result["flips"] / result["pictures"] for result in found if "flips" in result)
         rows.append(
             {
                 "weights": weights,
                 "activations": activations,
-                "accuracy %": accuracy.mean,
-                "accuracy % sd": accuracy.deviation,
-                "macro F1": f1.mean,
-                "macro F1 sd": f1.deviation,
-                "flips %": Spread.of(flips, 100).mean,
-                "folds": len(found),
+                **score_columns(found),
                 "study F1": BITS_F1.get(weights) if weights == activations else None,
             }
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wbcq.experiments.results import Row, Spread, View, write_results
+from wbcq.experiments.results import Row, View, score_columns, write_results
 from wbcq.experiments.settings import Settings
 from wbcq.experiments.store import Store
 from wbcq.experiments.study import COLOUR
@@ -45,17 +45,11 @@ def write(settings: Settings, store: Store) -> None:
         found = [results[key] for key in keys if key in results]
         if not found:
             continue
-        accuracy = Spread.of((result["accuracy"] for result in found), 100)
-        f1 = Spread.of(result["macro_f1"] for result in found)
         told = COLOUR.get(modality, (None, None))
         rows.append(
             {
                 "modality": modality,
-                "accuracy %": accuracy.mean,
-                "accuracy % sd": accuracy.deviation,
-                "macro F1": f1.mean,
-                "macro F1 sd": f1.deviation,
-                "folds": len(found),
+                **score_columns(found),
                 "study %": told[0],
                 "study F1": told[1],
             }

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wbcq.experiments.results import Row, Spread, View, write_results
+from wbcq.experiments.results import Row, Spread, View, score_columns, write_results
 from wbcq.experiments.settings import ARCHITECTURES, MULTI_MODAL, Settings
 from wbcq.experiments.store import Store
 from wbcq.experiments.timing import BATCH, FP32, timing_unit
@@ -98,20 +98,14 @@ def _row(
     found = [r for r in (trainings if method == FP32 else quantized) if r is not None]
     if not found:
         return None
-    accuracy = Spread.of((result["accuracy"] for result in found), 100)
-    f1 = Spread.of(result["macro_f1"] for result in found)
     parameters = [result["parameters"] for result in trainings if result is not None]
     macs = Spread.of((result["macs"] for result in quantized if result is not None), 1e-6)
     return {
         "architecture": arch,
         "type": "FP32" if method == FP32 else "INT8",
-        "accuracy %": accuracy.mean,
-        "accuracy % sd": accuracy.deviation,
-        "macro F1": f1.mean,
-        "macro F1 sd": f1.deviation,
+        **score_columns(found),
         "ms": results.get(_timing(settings, arch).key, {}).get("ms", {}).get(method),
         "MB": Spread.of((result["bytes"] for result in found), 1e-6).mean,
         "parameters M": parameters[0] / 1e6 if parameters else None,
         "MMACs": macs.mean,
-        "folds": len(found),
     }

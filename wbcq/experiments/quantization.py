@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wbcq.experiments.results import Row, Spread, View, write_results
+from wbcq.experiments.results import Row, Spread, View, score_columns, write_results
 from wbcq.experiments.settings import Settings
 from wbcq.experiments.store import Store
 from wbcq.experiments.study import QUANTIZATION, UNCLEAR, Figures
@@ -15,11 +15,11 @@ from wbcq.experiments.training import training_key
 from wbcq.experiments.units import Unit
 from wbcq.experiments.variants import METHODS, variant_key, variant_units
 
-__all__ = ["TITLE", "VIEWS", "units", "write"]
+__all__ = ["NAMES", "TITLE", "VIEWS", "draw_losses", "units", "write"]
 
 TITLE = "Classification: FP32 and INT8"
 
-_NAMES = {
+NAMES = {
     FP32: ("FP32", "", "PyTorch"),
     "float": ("FP32", "", "wbcq"),
     "ptq-per-tensor": ("INT8", "PTQ per tensor", "wbcq"),
@@ -98,7 +98,7 @@ def write(settings: Settings, store: Store) -> None:
     ]
 
     def figure(path: Path) -> None:
-        _draw(path, settings, rows)
+        draw_losses(path, settings, rows)
 
     write_results(
         settings, store, "quantization", TITLE, rows, VIEWS, listed, notes=notes, figure=figure
@@ -118,14 +118,9 @@ def _row(
     if not pairs:
         return None
     found = [result for _, result in pairs]
-    accuracy = Spread.of((result["accuracy"] for result in found), 100)
-    f1 = Spread.of(result["macro_f1"] for result in found)
     losses = () if method == FP32 else (base["accuracy"] - r["accuracy"] for base, r in pairs)
     loss = Spread.of(losses, 100)
-    flips = Spread.of(
-        (result["flips"] / result["pictures"] for result in found if "flips" in result), 100
-    )
-    kind, name, engine = _NAMES[method]
+    kind, name, engine = NAMES[method]
     times = results.get(timing_key(arch), {}).get("ms", {})
     told = _study(arch, method)
     return {
@@ -133,19 +128,14 @@ def _row(
         "type": kind,
         "method": name,
         "engine": engine,
-        "accuracy %": accuracy.mean,
-        "accuracy % sd": accuracy.deviation,
-        "macro F1": f1.mean,
-        "macro F1 sd": f1.deviation,
+        **score_columns(found),
         "kappa": Spread.of(result["kappa"] for result in found).mean,
         "MCC": Spread.of(result["mcc"] for result in found).mean,
         "loss, points": loss.mean,
         "loss, points sd": loss.deviation,
-        "flips %": flips.mean,
         "ms": times.get(method),
         "parameters M": pairs[0][0]["parameters"] / 1e6,
         "MB": Spread.of((result["bytes"] for result in found), 1e-6).mean,
-        "folds": len(pairs),
         "study %": told and told.accuracy,
         "study F1": told and told.f1,
         "study ms": told and told.ms,
@@ -158,7 +148,8 @@ def _study(arch: str, method: str) -> Figures | None:
     return next((figures for figures in found if figures is not None), None)
 
 
-def _draw(path: Path, settings: Settings, rows: list[Row]) -> None:
+def draw_losses(path: Path, settings: Settings, rows: list[Row]) -> None:
+    """Draws what each way of quantizing loses, network by network."""
     from wbcq.report.charts import dots
 
     shown = (
@@ -170,7 +161,7 @@ def _draw(path: Path, settings: Settings, rows: list[Row]) -> None:
     )
     series: dict[str, list[float | None]] = {}
     for method in shown:
-        kind, name, engine = _NAMES[method]
+        kind, name, engine = NAMES[method]
         by_arch = {
             row["architecture"]: row["loss, points"]
             for row in rows

@@ -18,7 +18,7 @@ from wbcq.experiments.units import Unit
 from wbcq.report.files import write_text
 from wbcq.report.tables import Cell, Column, Table
 
-__all__ = ["Row", "Spread", "View", "conditions", "write_results"]
+__all__ = ["Row", "Spread", "View", "conditions", "score_columns", "write_results"]
 
 Row = Mapping[str, Cell]
 """By column; a cell that is None is empty."""
@@ -68,6 +68,21 @@ class View:
         if isinstance(value, (int, float)) and isinstance(deviation, (int, float)):
             return f"{value:{self.format}} ± {deviation:{self.format}}"
         return value
+
+
+def score_columns(results: Sequence[Mapping[str, Any]]) -> dict[str, Cell]:
+    """What every table says of a row's results, one per fold."""
+    accuracy = Spread.of((result["accuracy"] for result in results), 100)
+    f1 = Spread.of(result["macro_f1"] for result in results)
+    flips = (result["flips"] / result["pictures"] for result in results if "flips" in result)
+    return {
+        "accuracy %": accuracy.mean,
+        "accuracy % sd": accuracy.deviation,
+        "macro F1": f1.mean,
+        "macro F1 sd": f1.deviation,
+        "flips %": Spread.of(flips, 100).mean,
+        "folds": len(results),
+    }
 
 
 def write_results(
@@ -140,7 +155,8 @@ def _sentence(settings: Settings, about: Mapping[str, Any]) -> str:
     threads = "one thread" if about["threads"] == 1 else f"{about['threads']} threads"
     return (
         f"Data: {settings.source.description}; {folds}, {settings.size}x{settings.size} pixels, "
-        f"{settings.epochs} epochs, recipe {settings.recipe!r}, seed {settings.seed}. Made on "
+        f"{settings.epochs} epoch{'s' * (settings.epochs > 1)}, recipe {settings.recipe!r}, "
+        f"seed {settings.seed}. Made on "
         f"{about['date']} on {about['cpu']}{engine} with {threads}; {packages}."
     )
 

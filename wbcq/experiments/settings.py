@@ -11,11 +11,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from wbcq.data.pictures import ArrayPictures, DatasetError
 from wbcq.data.sources import Sets, Source, open_source
 from wbcq.data.sources.base import ALIGNED
 
-__all__ = ["ARCHITECTURES", "MULTI_MODAL", "Settings", "load_cells", "source_of"]
+__all__ = ["ARCHITECTURES", "MULTI_MODAL", "Settings", "load_all_cells", "load_cells", "source_of"]
 
 MULTI_MODAL = "mm_mimo3"
 
@@ -34,7 +36,7 @@ _QUICK: Mapping[str, Any] = {
     "scale": 2.0,
     "folds": 1,
     "size": 64,
-    "epochs": 5,
+    "epochs": 4,
     "qat_epochs": 1,
     "calibration": 128,
     "timing_seconds": 0.1,
@@ -60,6 +62,7 @@ class Settings:
         calibration: Training pictures that set the ranges of activations.
         threads: Of each unit, and of timings.
         timing_seconds: Least time of each of the turns of a timing.
+        shifted: Another data set of the same classes, on which ``shift`` tests.
         brief: Leaves out what is not in the study's tables.
     """
 
@@ -76,6 +79,7 @@ class Settings:
     calibration: int = 256
     threads: int = 1
     timing_seconds: float = 0.3
+    shifted: Path | None = None
     brief: bool = False
 
     def __post_init__(self) -> None:
@@ -102,7 +106,8 @@ class Settings:
     def to_dict(self) -> dict[str, Any]:
         """As JSON values, for reports."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {**values, "out": str(self.out), "data": self.data and str(self.data)}
+        paths = {name: values[name] and str(values[name]) for name in ("out", "data", "shifted")}
+        return {**values, **paths}
 
     @property
     def source(self) -> Source:
@@ -160,6 +165,10 @@ class Settings:
             return {**record, "preset": self.preset, "scale": self.scale}
         return {**record, "files": _identity(str(self.data.resolve()))}
 
+    def shifted_cells(self, modality: str) -> dict[str, Any]:
+        """All pictures of the other data set as an argument, for :func:`load_all_cells`."""
+        return replace(self, data=self.shifted).cells(0, modality)
+
 
 def source_of(cells: Mapping[str, Any]) -> Source:
     """The source of what :meth:`Settings.cells` described."""
@@ -185,6 +194,18 @@ def load_cells(cells: Mapping[str, Any]) -> Sets:
         return replace(pictures, pixels=pictures.pixels[..., channels])
 
     return replace(sets, train=dealt(sets.train), val=dealt(sets.val), test=dealt(sets.test))
+
+
+def load_all_cells(cells: Mapping[str, Any]) -> ArrayPictures:
+    """The pictures of all parts of what :meth:`Settings.shifted_cells` described."""
+    sets = load_cells(cells)
+    parts = (sets.train, sets.val, sets.test)
+    return ArrayPictures(
+        np.concatenate([part.pixels for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        sets.test.classes,
+        tuple(name for part in parts for name in part.names),
+    )
 
 
 @lru_cache(maxsize=2)

@@ -25,11 +25,6 @@ from wbcq.experiments.variants import variant_key
 ACCURACY = {"training": 0.9, "ptq-per-tensor": 0.7, "ptq-per-channel": 0.89, "qat": 0.91}
 
 
-@pytest.fixture
-def settings(tiny: Settings, tmp_path: Path) -> Settings:
-    return replace(tiny, out=tmp_path)
-
-
 def fill(settings: Settings, units: Iterable[Unit], without: str = "") -> Store:
     """A store with a made-up result of each unit; fold 1 is two points worse than fold 0."""
     store = Store(settings.out)
@@ -65,6 +60,15 @@ def made_up(unit: Unit) -> dict[str, Any]:
     }
 
 
+def shifted(root: Path) -> Path:
+    """A data set that is listed but never read."""
+    for name in "abcde":
+        (root / name).mkdir(parents=True)
+        for k in range(5):
+            (root / name / f"{k}.png").touch()
+    return root
+
+
 def written(settings: Settings, name: str) -> dict[str, Any]:
     record: dict[str, Any] = json.loads((settings.out / f"{name}.json").read_text())
     return record
@@ -73,6 +77,11 @@ def written(settings: Settings, name: str) -> dict[str, Any]:
 def find(record: dict[str, Any], **wanted: object) -> dict[str, Any]:
     (row,) = (r for r in record["rows"] if all(r[key] == value for key, value in wanted.items()))
     return row  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def settings(tiny: Settings, tmp_path: Path) -> Settings:
+    return replace(tiny, out=tmp_path, shifted=shifted(tmp_path / "elsewhere"))
 
 
 @pytest.mark.parametrize("name", names())
@@ -176,6 +185,22 @@ def test_models_compares_sizes(settings: Settings) -> None:
     row = find(written(settings, "models"), architecture="resnet50", type="INT8")
     assert row["accuracy %"] == pytest.approx(88)
     assert (row["ms"], row["MMACs"], row["parameters M"]) == (3.0, 7.0, 1.25)
+
+
+def test_shift_compares_with_fp32_on_the_same_pictures(settings: Settings) -> None:
+    module = experiment("shift")
+    module.write(settings, fill(settings, module.units(settings)))
+    record = written(settings, "shift")
+    assert len(record["rows"]) == 7 * 7
+    row = find(record, architecture="resnet18", engine="wbcq", method="PTQ per tensor")
+    assert row["at home %"] == pytest.approx(69)
+    assert row["accuracy %"] == pytest.approx(70)
+    assert row["loss, points"] == pytest.approx(-20)
+
+
+def test_shift_needs_another_data_set(settings: Settings) -> None:
+    with pytest.raises(ValueError, match="name it with --shifted FOLDER"):
+        experiment("shift").units(replace(settings, shifted=None))
 
 
 def test_bits_has_each_width(settings: Settings) -> None:
