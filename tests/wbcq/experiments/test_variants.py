@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,13 +13,18 @@ pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 pytest.importorskip("wbcq._core")
 
+from PIL import Image
+
 import wbcq
 from tests.wbcq.experiments.work import Listener
+from wbcq.data.pictures import DatasetError
+from wbcq.experiments import shift
 from wbcq.experiments.runner import run_units
 from wbcq.experiments.settings import Settings, load_cells
 from wbcq.experiments.store import Store
 from wbcq.experiments.timing import timing_unit
 from wbcq.experiments.training import trained, training_key
+from wbcq.experiments.units import Unit
 from wbcq.experiments.variants import METHODS, ptq_unit, variant_key, variant_units
 from wbcq.train import predict
 
@@ -112,3 +119,49 @@ def test_all_forms_are_timed(store: Store) -> None:
     assert set(record["ms"]) == {"pytorch", *METHODS}
     assert all(0 < ms < 1e4 for ms in record["ms"].values())
     assert (record["batch"], record["size"], record["threads"]) == (8, 48, 1)
+
+
+def elsewhere(root: Path, classes: tuple[str, ...]) -> Path:
+    """Random pictures, six of each class."""
+    rng = np.random.default_rng(0)
+    for name in classes:
+        (root / name).mkdir(parents=True)
+        for k in range(6):
+            pixels = rng.integers(0, 255, (50, 50, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{k}.png")
+    return root
+
+
+def shifted_units(settings: Settings) -> dict[str, Unit]:
+    """By method, of the one network that is trained here."""
+    keys = [unit for unit in shift.units(replace(settings, folds=1)) if ARCH in unit.key]
+    return {u.key.rsplit("/", 1)[1]: u for u in keys if u.key.startswith("shift/")}
+
+
+def test_models_are_tested_on_another_data_set(
+    store: Store, tiny: Settings, tmp_path: Path
+) -> None:
+    data = elsewhere(tmp_path / "cells", store.predictions(TRAINING).classes)
+    units = shifted_units(replace(tiny, shifted=data))
+    assert list(units) == ["pytorch", *METHODS]
+    results = {
+        method: unit.run(store, **unit.arguments)
+        for method, unit in units.items()
+        if method in ("pytorch", "float", "ptq-per-channel", "pytorch-per-channel")
+    }
+    assert {result["pictures"] for result in results.values()} == {30}
+    assert results["float"]["flips"] == 0
+    key = f"shift/{ARCH}/fold0"
+    reference = store.predictions(f"{key}/pytorch").scores
+    for method in ("ptq-per-channel", "pytorch-per-channel"):
+        difference = store.predictions(f"{key}/{method}").scores - reference
+        assert 0 < np.abs(difference).max() < 0.5 * np.abs(reference).max()
+
+
+def test_another_data_set_has_the_same_classes(
+    store: Store, tiny: Settings, tmp_path: Path
+) -> None:
+    data = elsewhere(tmp_path / "cats", ("cat", "dog"))
+    unit = shifted_units(replace(tiny, shifted=data))["pytorch"]
+    with pytest.raises(DatasetError, match="has classes cat, dog, the networks know basophil, "):
+        unit.run(store, **unit.arguments)
