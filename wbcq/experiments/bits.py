@@ -80,7 +80,8 @@ def write(settings: Settings, store: Store) -> None:
             "activations alone": along([(8, b) for b in widths]),
             "study, both": [BITS_F1.get(b) for b in widths],
         }
-        lines(path, [str(b) for b in widths], series, "bits", "macro F1")
+        drawn = {name: v for name, v in series.items() if sum(x is not None for x in v) > 1}
+        lines(path, [str(b) for b in widths], drawn, "bits", "macro F1")
 
     note = (
         f"PTQ per channel; up to {_SQUARED} bits the weights' ranges minimise the squared error. "
