@@ -65,7 +65,7 @@ _HOMES = {
     "prepare_qat": "wbcq.quant.qat",
     "quantize": "wbcq.quant.api",
 }
-_PACKAGES = ("data", "models", "train")
+_PACKAGES = ("data", "explain", "models", "train")
 
 
 def __getattr__(name: str) -> Any:
