@@ -12,6 +12,7 @@ import typer
 from wbcq.cli import (
     demo_command,
     file_commands,
+    predict_command,
     reproduce_command,
     synthesize_command,
     train_command,
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.command("demo")(demo_command.demo)
 app.command("synthesize")(synthesize_command.synthesize)
 app.command("train")(train_command.train)
+app.command("predict")(predict_command.predict)
 app.command("reproduce")(reproduce_command.reproduce)
 app.command("info")(file_commands.info)
 app.command("run")(file_commands.run)
@@ -63,7 +65,8 @@ def _wbcq(
 
     Start with `wbcq demo`: in a few minutes it trains a ResNet-18 on synthetic blood smears,
     quantizes it, and compares accuracy, speed and size. With your own pictures:
-    `wbcq demo --data FOLDER`, one subfolder per class.
+    `wbcq demo --data FOLDER`, one subfolder per class. `wbcq predict PICTURE` answers at once,
+    with a small example model.
 
     A model file is what `wbcq.quantize(model, calib_loader).save("cells.wbcq")` writes in Python.
     """

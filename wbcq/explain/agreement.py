@@ -115,7 +115,7 @@ def _correlation(first: Numbers, second: Numbers) -> Numbers:
 
 
 def _checked(maps: Maps, name: str) -> Numbers:
-    maps = np.asarray(maps, dtype=np.float64)
-    if maps.ndim != 3 or not np.isfinite(maps).all() or (maps < 0).any():
+    values: Numbers = np.asarray(maps, dtype=np.float64)
+    if values.ndim != 3 or not np.isfinite(values).all() or (values < 0).any():
         raise ValueError(f"{name}: pass finite heat maps [N, H, W] of 0 or more, not {maps.shape}")
-    return maps
+    return values
