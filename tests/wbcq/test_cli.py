@@ -18,7 +18,7 @@ pytest.importorskip("rich")
 
 from wbcq.cli.app import run
 
-COMMANDS = ("demo", "predict", "reproduce", "info", "run", "bench")
+COMMANDS = ("demo", "predict", "reproduce", "report", "info", "run", "bench")
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,6 +13,7 @@ from wbcq.cli import (
     demo_command,
     file_commands,
     predict_command,
+    report_command,
     reproduce_command,
     synthesize_command,
     train_command,
@@ -34,6 +35,7 @@ app.command("synthesize")(synthesize_command.synthesize)
 app.command("train")(train_command.train)
 app.command("predict")(predict_command.predict)
 app.command("reproduce")(reproduce_command.reproduce)
+app.command("report")(report_command.report)
 app.command("info")(file_commands.info)
 app.command("run")(file_commands.run)
 app.command("bench")(file_commands.bench)

@@ -8,7 +8,7 @@ import math
 import platform
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +119,7 @@ def write_results(
         "settings": settings.to_dict(),
         "source": settings.source.description,
         "conditions": about,
+        "views": [asdict(view) for view in views],
         "rows": [{key: _finite(cell) for key, cell in row.items()} for row in rows],
         "notes": list(notes),
         "units": list(done),

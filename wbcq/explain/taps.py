@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
@@ -21,8 +21,8 @@ __all__ = ["Tap", "engine_values", "last_spatial_layer", "open_tap"]
 class Tap(Protocol):
     """A network whose layers can be looked at."""
 
-    def default_layer(self, inputs: tuple[Tensor, ...]) -> str:
-        """The last layer with a spatial extent."""
+    def default_layer(self, inputs: tuple[Tensor, ...], side: int = 1) -> str:
+        """The last layer with a spatial extent, and with at least so many pixels each way."""
 
     def decide(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """What the network answers where it is used."""
@@ -54,12 +54,13 @@ def open_tap(model: nn.Module) -> Iterator[Tap]:
             module.training = mode
 
 
-def last_spatial_layer(model: nn.Module, *inputs: Tensor) -> str:
+def last_spatial_layer(model: nn.Module, *inputs: Tensor, side: int = 1) -> str:
     """Name of the last layer whose output has more than one pixel.
 
     Args:
         model: A float module or a :class:`wbcq.QatModule`; it and its mode stay as they are.
         *inputs: As the model takes them.
+        side: Least height and width of the output.
 
     Returns:
         A module's name; of modules that end together, the outermost. For a QatModule, a node's.
@@ -74,20 +75,19 @@ def last_spatial_layer(model: nn.Module, *inputs: Tensor) -> str:
         'conv5'
     """
     with open_tap(model) as tap:
-        return tap.default_layer(inputs)
+        return tap.default_layer(inputs, side)
 
 
 class _ModuleTap:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
 
-    def default_layer(self, inputs: tuple[Tensor, ...]) -> str:
-        last = ""
+    def default_layer(self, inputs: tuple[Tensor, ...], side: int = 1) -> str:
+        sizes: dict[str, tuple[int, ...]] = {}  # in the order in which modules end
 
         def look(name: str, output: Any) -> None:
-            nonlocal last
-            if isinstance(output, Tensor) and _is_spatial(output.shape):
-                last = name
+            sizes.pop(name, None)
+            sizes[name] = tuple(output.shape) if isinstance(output, Tensor) else ()
 
         with ExitStack() as hooks:
             for name, module in self._model.named_modules():
@@ -96,12 +96,23 @@ class _ModuleTap:
                     hooks.callback(handle.remove)
             with torch.no_grad():
                 self.decide(inputs)
+        found = [name for name, shape in sizes.items() if _is_spatial(shape, side)]
+        # Inside a block a layer may see a part of the channels only: better what all flows through.
+        whole = [name for name in found if self._is_on_the_road(name, sizes)]
+        last = (whole or found or [""])[-1]
         if not last:
-            raise ValueError(
-                f"no layer of {type(self._model).__name__} gives a map of more than one pixel for "
-                f"pictures of {tuple(inputs[0].shape[-2:])}; pass larger pictures"
-            )
+            raise ValueError(_no_map(self._model, inputs, side))
         return last
+
+    def _is_on_the_road(self, name: str, sizes: Mapping[str, tuple[int, ...]]) -> bool:
+        """Whether a module is in no block: only in sequences, and in what gives no map itself."""
+        parts = name.split(".")
+        around = [".".join(parts[:k]) for k in range(1, len(parts))]
+        return all(
+            isinstance(self._model.get_submodule(outer), nn.Sequential)
+            or not _is_spatial(sizes.get(outer, ()))
+            for outer in around
+        )
 
     def decide(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return _tuple(self._model(*inputs))
@@ -147,11 +158,11 @@ class _SimulationTap:
         self._executor = model.executor
         self._engine = convert(model)
 
-    def default_layer(self, inputs: tuple[Tensor, ...]) -> str:
+    def default_layer(self, inputs: tuple[Tensor, ...], side: int = 1) -> str:
         graph = self._executor.graph
-        spatial = [n for n in graph if _is_spatial(graph.values[n.output].shape)]
+        spatial = [n for n in graph if _is_spatial(graph.values[n.output].shape, side)]
         if not spatial:
-            raise ValueError("no layer gives a map of more than one pixel; use larger pictures")
+            raise ValueError(_no_map(self._model, inputs, side))
         return spatial[-1].name
 
     def decide(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -242,5 +253,14 @@ def _tuple(outputs: Any) -> tuple[Tensor, ...]:
     return tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
 
 
-def _is_spatial(shape: tuple[int | None, ...]) -> bool:
-    return len(shape) == 4 and (shape[2] or 0) * (shape[3] or 0) > 1
+def _no_map(model: nn.Module, inputs: tuple[Tensor, ...], side: int) -> str:
+    wanted = "more than one pixel" if side < 2 else f"at least {side}x{side} pixels"
+    return (
+        f"no layer of {type(model).__name__} gives a map of {wanted} for pictures of "
+        f"{tuple(inputs[0].shape[-2:])}; pass larger pictures"
+    )
+
+
+def _is_spatial(shape: tuple[int | None, ...], side: int = 1) -> bool:
+    height, width = (shape[2] or 0, shape[3] or 0) if len(shape) == 4 else (0, 0)
+    return height * width > 1 and min(height, width) >= side

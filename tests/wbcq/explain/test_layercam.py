@@ -134,6 +134,22 @@ def test_int8_maps_are_the_engines_and_like_float(name: str) -> None:
     np.testing.assert_array_equal(default.maps, integer.maps)
 
 
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("resnet18", ["layer4", "layer3", "layer2"]),
+        ("shufflenet_v2_x0_5", ["conv5", "stage3", "stage2"]),
+        ("mobilenet_v2", ["features", "features.13", "features.6"]),
+    ],
+)
+def test_the_last_layer_of_a_size(name: str, layers: list[str]) -> None:
+    """Of whole blocks, none of their inner layers that still have the size of the one before."""
+    model, x = wbcq.models.create(name, num_classes=5), torch.rand(2, 3, 96, 96)
+    assert [last_spatial_layer(model, x, side=side) for side in (1, 4, 7)] == layers
+    with pytest.raises(ValueError, match="gives a map of at least 97x97 pixels"):
+        last_spatial_layer(model, x, side=97)
+
+
 def test_several_inputs_and_outputs() -> None:
     torch.manual_seed(0)
     model = wbcq.models.create("mm_mimo3", num_classes=5).eval()
