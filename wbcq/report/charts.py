@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wbcq.report.plots import blank_figure, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Point", "dots", "lines", "scatter", "stacked_bars"]
 
@@ -95,11 +99,6 @@ def scatter(path: str | Path, points: Sequence[Point], x: str, y: str, area: str
             label=series,
             zorder=2,
         )
-    for name, group in by_name.items():
-        first = group[0]
-        axis.annotate(
-            name, (first.x, first.y), xytext=(7, 5), textcoords="offset points", fontsize=8
-        )
     axis.set_xscale("log")
     axis.margins(x=0.15, y=0.12)
     axis.set_xlabel(x, fontsize=9)
@@ -111,7 +110,41 @@ def scatter(path: str | Path, points: Sequence[Point], x: str, y: str, area: str
     for handle in legend.legend_handles:
         if handle is not None:
             handle.set(sizes=[60])
+    _name_points(axis, {name: (group[0].x, group[0].y) for name, group in by_name.items()})
     save_figure(figure, path)
+
+
+def _name_points(axis: Axes, places: Mapping[str, tuple[float, float]], size: float = 8) -> None:
+    """Writes names beside points, above or below one another where they would overlap."""
+    figure = axis.get_figure(root=True)
+    assert figure is not None
+    # Settles where points are; names would move them again.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    taken: list[tuple[float, float, float]] = []  # left, right and height, in points
+    for name, place in sorted(places.items(), key=lambda item: item[1]):
+        left, height = (72 / figure.dpi * value for value in axis.transData.transform(place))
+        right = left + 0.62 * size * len(name)
+        shifts = sorted((5 + 1.5 * size * k for k in range(-12, 13)), key=lambda s: abs(s - 5))
+        free = (
+            shift
+            for shift in shifts
+            if not any(
+                left < end and start < right and abs(height + shift - level) < 1.45 * size
+                for start, end, level in taken
+            )
+        )
+        shift = next(free, 5.0)
+        taken.append((left, right, height + shift))
+        far = abs(shift - 5) > 2 * size
+        axis.annotate(
+            name,
+            place,
+            xytext=(7, shift),
+            textcoords="offset points",
+            fontsize=size,
+            arrowprops={"arrowstyle": "-", "color": "#c8c8c8", "linewidth": 0.7} if far else None,
+        )
 
 
 def lines(

@@ -186,8 +186,11 @@ def _table(experiment: Experiment) -> dict[str, Any]:
         all(isinstance(row.get(column), (int, float, type(None))) for row in experiment.rows)
         for column in shown
     ]
+    first = [row[0] for row in rows]
+    grouped = len(set(first)) < len(first)
     return {
         "name": experiment.name,
+        "begins": [grouped and k > 0 and first[k - 1] != name for k, name in enumerate(first)],
         "title": experiment.title,
         "columns": shown,
         "numeric": numeric,

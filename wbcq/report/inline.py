@@ -15,7 +15,13 @@ import numpy.typing as npt
 
 __all__ = ["heat_overlay", "picture_uri", "png_uri", "themed_svg"]
 
-_INK = {"#000000": "currentColor", "#ffffff": "var(--paper)"}
+_INK = {
+    "#000000": "currentColor",
+    "#ffffff": "var(--paper)",
+    "#eeeeee": "var(--rule)",
+    "#c8c8c8": "var(--line)",
+}
+"""Greys of figures, and what the page has in their place."""
 
 
 def themed_svg(draw: Callable[[Path], None], name: str) -> str:

@@ -205,6 +205,25 @@ class TestTimes:
             assert words in page.text
         assert all(reference.startswith(("data:", "#")) for reference in page.references)
 
+    def test_names_of_points_do_not_overlap(self) -> None:
+        """Networks that are nearly equally accurate, as they are on easy pictures."""
+        from matplotlib.text import Text
+
+        from wbcq.report.charts import _name_points
+        from wbcq.report.plots import blank_figure
+
+        figure = blank_figure(8, 5)
+        axis = figure.subplots()
+        places = {f"network_number_{k}": (10 + k, 98 + 0.01 * (k % 3)) for k in range(8)}
+        axis.scatter(*zip(*places.values(), strict=True))
+        axis.set_xscale("log")
+        axis.set_ylim(90, 100)
+        _name_points(axis, places)
+        figure.draw_without_rendering()
+        boxes = [Text.get_window_extent(text) for text in axis.texts]  # without their lines
+        assert len(boxes) == len(places)
+        assert not any(a.overlaps(b) for k, a in enumerate(boxes) for b in boxes[:k])
+
     def test_themed_svg(self) -> None:
         from wbcq.report.charts import Point, scatter
 
@@ -215,6 +234,7 @@ class TestTimes:
         ]
         assert figures[0].startswith("<svg")
         assert "currentColor" in figures[0]
+        assert not re.search(r"#(000000|ffffff|eeeeee)", figures[0])
         assert "a&amp;b" in figures[0]
         assert "http" not in figures[0]
         ids = [id_ for figure in figures for id_ in Page(figure).ids]
