@@ -142,9 +142,10 @@ def reproduce(
         module.write(settings, store)
         console.print(f"{module.TITLE}: {out / name}.md", highlight=False, markup=False)
     if not outcome.complete:
-        waiting = f", {len(outcome.skipped)} need them" if outcome.skipped else ""
+        count = f"{len(outcome.failed)} unit{'s' * (len(outcome.failed) > 1)}"
+        waiting = f", {len(outcome.skipped)} more wait for that" if outcome.skipped else ""
         errors.print(
-            f"wbcq: {len(outcome.failed)} units failed{waiting}; the tables lack them. Traces are "
+            f"wbcq: {count} failed{waiting}; the tables lack them. Traces are "
             f"in {out / 'units'} (*.error.txt). Failed: {', '.join(outcome.failed)}",
             markup=False,
             highlight=False,

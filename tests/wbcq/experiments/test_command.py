@@ -55,7 +55,7 @@ def test_a_failed_unit_is_named_and_the_status_is_1(
     monkeypatch.setattr(dataset, "source_of", broken)
     assert reproduce(tmp_path, "--folds", "1") == 1
     message = capsys.readouterr().err
-    assert "1 units failed; the tables lack them" in message
+    assert "1 unit failed; the tables lack them" in message
     assert "Failed: dataset/fold0" in message
     assert record(tmp_path)["missing"] == ["dataset/fold0"]
 
