@@ -19,6 +19,7 @@ from wbcq.experiments.pytorch_int8 import quantize_with_pytorch
 from wbcq.experiments.settings import Settings, load_cells
 from wbcq.experiments.store import Store
 from wbcq.experiments.training import (
+    REPETITION,
     calibration_batches,
     checkpoint_path,
     judge,
@@ -176,6 +177,7 @@ def make_qat(
         epochs=epochs,
         batch=_QAT_BATCH,
         rate=_QAT_RATE,
+        repetition=REPETITION,
         seed=seed,
         keep_start=True,
         precision=native_precision(),
