@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wbcq.experiments.results import Row, Spread, View, score_columns, write_results
+from wbcq.experiments.results import Row, Spread, View, doubt, score_columns, write_results
 from wbcq.experiments.settings import Settings
 from wbcq.experiments.store import Store
 from wbcq.experiments.study import QUANTIZATION, UNCLEAR, Figures
@@ -49,6 +49,7 @@ VIEWS = (
     View("kappa", ".4f"),
     View("MCC", ".4f"),
     View("loss, points", ".2f", spread="loss, points sd"),
+    View("doubt", ".2f"),
     View("flips %", ".2f"),
     View("ms", ".2f"),
     View("parameters M", ".3f"),
@@ -85,13 +86,14 @@ def write(settings: Settings, store: Store) -> None:
     unclear = ", ".join(UNCLEAR)
     spread = " ± is the standard deviation over folds." if settings.folds > 1 else ""
     notes = [
-        "Loss is FP32's accuracy less this row's, fold by fold; flips are test pictures whose "
-        f"class differs from the one that FP32 chose.{spread} ms is for a batch of {BATCH} at "
-        f"{settings.size}x{settings.size} pixels, the forms of a network in turns, the smallest of "
-        "the turns' medians; PyTorch runs as frozen TorchScript (FP32 in channels_last, INT8 by FX "
-        "graph mode with its backend's default observers) from the same weights and calibration "
-        "pictures. QAT starts from PTQ per channel and keeps it where no epoch is better on the "
-        "validation part.",
+        "Loss is FP32's accuracy less this row's, fold by fold; a loss smaller than the doubt "
+        "(half of its 95 % interval, from the decisions that differ) may be chance. Flips are test "
+        f"pictures whose class differs from the one that FP32 chose.{spread} ms is for a batch of "
+        f"{BATCH} at {settings.size}x{settings.size} pixels, the forms of a network in turns, the "
+        "smallest of the turns' medians; PyTorch runs as frozen TorchScript (FP32 in "
+        "channels_last, INT8 by FX graph mode with its backend's default observers) from the same "
+        "weights and calibration pictures. QAT starts from PTQ per channel and keeps it where no "
+        "epoch is better on the validation part.",
         "The study's figures are for its own private pictures at 224x224 and an unnamed CPU. It "
         f"does not say whether PTQ of {unclear} was per tensor or per channel: its one row stands "
         "beside both.",
@@ -133,6 +135,7 @@ def _row(
         "MCC": Spread.of(result["mcc"] for result in found).mean,
         "loss, points": loss.mean,
         "loss, points sd": loss.deviation,
+        "doubt": None if method == FP32 else doubt(found),
         "ms": times.get(method),
         "parameters M": pairs[0][0]["parameters"] / 1e6,
         "MB": Spread.of((result["bytes"] for result in found), 1e-6).mean,

@@ -18,7 +18,7 @@ from wbcq.experiments.units import Unit
 from wbcq.report.files import write_text
 from wbcq.report.tables import Cell, Column, Table
 
-__all__ = ["Row", "Spread", "View", "conditions", "score_columns", "write_results"]
+__all__ = ["Row", "Spread", "View", "conditions", "doubt", "score_columns", "write_results"]
 
 Row = Mapping[str, Cell]
 """By column; a cell that is None is empty."""
@@ -83,6 +83,23 @@ def score_columns(results: Sequence[Mapping[str, Any]]) -> dict[str, Cell]:
         "flips %": Spread.of(flips, 100).mean,
         "folds": len(results),
     }
+
+
+def doubt(results: Sequence[Mapping[str, Any]]) -> float | None:
+    """Half of the 95 % interval of a loss of accuracy in points, as other pictures could shift it.
+
+    From the decisions that differ (McNemar 1947); the mean over folds, as folds may share pictures.
+
+    Example:
+        >>> round(doubt([{"lost": 9, "gained": 3, "pictures": 1000}]), 2)
+        0.68
+    """
+
+    def half(lost: int, gained: int, count: int) -> float:
+        return 1.96 * math.sqrt(lost + gained - (lost - gained) ** 2 / count) / count
+
+    told = (half(r["lost"], r["gained"], r["pictures"]) for r in results if "lost" in r)
+    return Spread.of(told, 100).mean
 
 
 def write_results(

@@ -12,7 +12,7 @@ from torch import Tensor
 import wbcq
 from wbcq.data.pictures import DatasetError
 from wbcq.experiments.quantization import NAMES, draw_losses
-from wbcq.experiments.results import Row, Spread, View, score_columns, write_results
+from wbcq.experiments.results import Row, Spread, View, doubt, score_columns, write_results
 from wbcq.experiments.settings import Settings, load_all_cells
 from wbcq.experiments.store import Store
 from wbcq.experiments.timing import FP32
@@ -34,6 +34,7 @@ _VIEWS = (
     View("accuracy %", ".2f", spread="accuracy % sd"),
     View("macro F1", ".4f", spread="macro F1 sd"),
     View("loss, points", ".2f", spread="loss, points sd"),
+    View("doubt", ".2f"),
     View("flips %", ".2f"),
 )
 
@@ -109,7 +110,7 @@ def write(settings: Settings, store: Store) -> None:
         f"The networks learned from {settings.source.name} and are tested on all pictures of "
         f"{settings.shifted.resolve().name}, of which they have seen none; `at home` is the "
         "accuracy on the test part of their own data. Loss and flips are against FP32 on the same "
-        "pictures."
+        "pictures; a loss smaller than the doubt (half of its 95 % interval) may be chance."
     )
     write_results(
         settings, store, "shift", TITLE, rows, _VIEWS, listed, notes=[note], figure=figure
@@ -160,4 +161,5 @@ def _row(
         **score_columns(there),
         "loss, points": loss.mean,
         "loss, points sd": loss.deviation,
+        "doubt": None if method == FP32 else doubt(there),
     }

@@ -142,13 +142,18 @@ def judge(
         key: Of the unit.
         test: The pictures.
         scores: float32 [N, C].
-        reference: Key of a unit whose decisions are compared, for ``"flips"``.
+        reference: Key of a unit whose decisions are compared, for ``"flips"``, and for right
+            decisions that are ``"lost"`` and ``"gained"``.
     """
     store.save_predictions(key, test.names, test.labels, scores, test.classes)
     chosen = store.predictions(key).decisions
     metrics = evaluate(test.labels, chosen, test.classes).to_dict()
     if reference is not None:
-        metrics["flips"] = len(flipped(store.predictions(reference).decisions, chosen))
+        before = store.predictions(reference).decisions
+        was_right, is_right = before == test.labels, chosen == test.labels
+        metrics["flips"] = len(flipped(before, chosen))
+        metrics["lost"] = int((was_right & ~is_right).sum())
+        metrics["gained"] = int((~was_right & is_right).sum())
     return metrics
 
 

@@ -46,7 +46,7 @@ def made_up(unit: Unit) -> dict[str, Any]:
         return {"fold": fold, "classes": list("abcde"), "counts": counts}
     kind = "training" if unit.run is train else unit.key.rsplit("/", 1)[1]
     accuracy = ACCURACY.get(kind, 0.5) - 0.02 * unit.arguments["cells"]["fold"]
-    flips = {} if unit.run is train else {"flips": 5}
+    flips = {} if unit.run is train else {"flips": 5, "lost": 3, "gained": 1}
     return {
         "pictures": 200,
         "accuracy": accuracy,
@@ -122,6 +122,7 @@ class TestQuantization:
         assert row["loss, points"] == pytest.approx(20)
         assert row["loss, points sd"] == pytest.approx(0)
         assert row["flips %"] == pytest.approx(2.5)
+        assert row["doubt"] == pytest.approx(1.95, abs=0.01)
         assert row["ms"] == 4.0
         assert row["parameters M"] == 1.25
         assert row["MB"] == 4.0

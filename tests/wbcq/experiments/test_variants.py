@@ -81,6 +81,11 @@ def test_float_is_fp32(store: Store) -> None:
 def test_flips_are_counted_against_fp32(store: Store) -> None:
     for method in METHODS:
         chosen = store.predictions(variant_key(ARCH, 0, method)).decisions
+        labels = store.predictions(TRAINING).labels
+        right = int((chosen == labels).sum())
+        was_right = int((store.predictions(TRAINING).decisions == labels).sum())
+        record = result(store, method)
+        assert was_right - right == record["lost"] - record["gained"]
         differs = chosen != store.predictions(TRAINING).decisions
         assert result(store, method)["flips"] == differs.sum()
 
