@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         UnsupportedOperatorError,
         WbcqError,
     )
+    from wbcq.models.pretrained import example_model
     from wbcq.quant.api import quantize
     from wbcq.quant.config import QuantConfig
     from wbcq.quant.float_model import compile_float
@@ -42,6 +43,7 @@ __all__ = [
     "__version__",
     "compile_float",
     "convert",
+    "example_model",
     "load",
     "prepare_qat",
     "quantize",
@@ -61,11 +63,12 @@ _HOMES = {
     "__version__": "wbcq.version",
     "compile_float": "wbcq.quant.float_model",
     "convert": "wbcq.quant.qat",
+    "example_model": "wbcq.models.pretrained",
     "load": "wbcq.engine.model",
     "prepare_qat": "wbcq.quant.qat",
     "quantize": "wbcq.quant.api",
 }
-_PACKAGES = ("data", "models", "train")
+_PACKAGES = ("data", "explain", "models", "train")
 
 
 def __getattr__(name: str) -> Any:

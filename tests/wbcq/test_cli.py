@@ -18,6 +18,8 @@ pytest.importorskip("rich")
 
 from wbcq.cli.app import run
 
+COMMANDS = ("demo", "predict", "reproduce", "report", "info", "run", "bench")
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -36,10 +38,10 @@ class TestUsage:
     def test_help_names_every_command(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert run(["--help"]) == 0
         shown = capsys.readouterr().out
-        for command in ("demo", "info", "run", "bench"):
+        for command in COMMANDS:
             assert command in shown
 
-    @pytest.mark.parametrize("command", ["demo", "info", "run", "bench"])
+    @pytest.mark.parametrize("command", COMMANDS)
     def test_help_of_a_command_has_examples(
         self, command: str, capsys: pytest.CaptureFixture[str]
     ) -> None:

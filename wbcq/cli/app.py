@@ -9,7 +9,15 @@ from typing import Annotated
 
 import typer
 
-from wbcq.cli import demo_command, file_commands, synthesize_command, train_command
+from wbcq.cli import (
+    demo_command,
+    file_commands,
+    predict_command,
+    report_command,
+    reproduce_command,
+    synthesize_command,
+    train_command,
+)
 from wbcq.errors import WbcqError
 
 __all__ = ["app", "run"]
@@ -25,6 +33,9 @@ app = typer.Typer(
 app.command("demo")(demo_command.demo)
 app.command("synthesize")(synthesize_command.synthesize)
 app.command("train")(train_command.train)
+app.command("predict")(predict_command.predict)
+app.command("reproduce")(reproduce_command.reproduce)
+app.command("report")(report_command.report)
 app.command("info")(file_commands.info)
 app.command("run")(file_commands.run)
 app.command("bench")(file_commands.bench)
@@ -56,7 +67,8 @@ def _wbcq(
 
     Start with `wbcq demo`: in a few minutes it trains a ResNet-18 on synthetic blood smears,
     quantizes it, and compares accuracy, speed and size. With your own pictures:
-    `wbcq demo --data FOLDER`, one subfolder per class.
+    `wbcq demo --data FOLDER`, one subfolder per class. `wbcq predict PICTURE` answers at once,
+    with a small example model.
 
     A model file is what `wbcq.quantize(model, calib_loader).save("cells.wbcq")` writes in Python.
     """
@@ -111,7 +123,8 @@ def _report_usage(error: Exception) -> int:
 def _explain(error: Exception) -> str:
     message = " ".join(str(error).split())
     if isinstance(error, ModuleNotFoundError):
-        return f"this command needs {error.name}. Remedy: pip install 'wbcq[demo]'"
+        extra = "dask" if error.name in ("dask", "distributed") else "demo"
+        return f"this command needs {error.name}. Remedy: pip install 'wbcq[{extra}]'"
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename is not None else ""
         return f"{where}{error.strerror.lower()}"

@@ -12,18 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
+from wbcq.cli.inputs import ModelInputError, class_shares, read_input
 from wbcq.engine.islands import describe_islands
-from wbcq.errors import WbcqError
 
 if TYPE_CHECKING:
-    from wbcq.engine.model import QuantizedModel
     from wbcq.engine.profile import Profile
 
 __all__ = ["bench", "info", "run"]
-
-
-class ModelInputError(WbcqError, ValueError):
-    """A file cannot be an input of this model."""
 
 
 Array = npt.NDArray[np.float32]
@@ -109,7 +104,7 @@ def run(
     import wbcq
 
     model = wbcq.load(file, threads=threads, isa=isa)
-    outputs = [(path, model(_read_input(path, model))) for path in inputs]
+    outputs = [(path, model(read_input(path, model))) for path in inputs]
     for path, result in outputs:
         if isinstance(result, tuple) or result.ndim != 2:
             results = result if isinstance(result, tuple) else (result,)
@@ -180,58 +175,8 @@ def _print_profile(profile: Profile) -> None:
         print(profile)
 
 
-def _read_input(path: Path, model: QuantizedModel) -> Array:
-    if len(model.input_shapes) != 1:
-        raise ModelInputError(
-            f"the model takes {len(model.input_shapes)} inputs; `wbcq run` feeds models with one. "
-            "Remedy: call it from Python"
-        )
-    if path.suffix.lower() == ".npy":
-        array = _read_npy(path)
-        return array[None] if array.ndim == 3 else array
-    return _read_picture(path, model)
-
-
-def _read_npy(path: Path) -> Array:
-    try:
-        with path.open("rb") as file:
-            array: Array = np.lib.format.read_array(file, allow_pickle=False)
-    except ValueError as error:
-        raise ModelInputError(f"{path}: not a .npy array of numbers ({error})") from error
-    return array
-
-
-def _read_picture(path: Path, model: QuantizedModel) -> Array:
-    from wbcq.data.transforms import Preprocess, read_picture
-
-    _, channels, height, width = _picture_shape(path, model)
-    record = model.metadata.get("preprocess", {"size": height, "crop": 1.0})
-    preprocess = Preprocess.from_metadata(record)
-    if height != width or preprocess.size != height:
-        raise ModelInputError(
-            f"{path}: the model takes {height}x{width} pictures but its file says how to make "
-            f"{preprocess.size}x{preprocess.size}. Remedy: pass a .npy array"
-        )
-    image = read_picture(path)
-    pixels = preprocess(image.convert("L") if channels == 1 else image)[..., :channels]
-    scaled: Array = pixels.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
-    return np.ascontiguousarray(scaled)
-
-
-def _picture_shape(path: Path, model: QuantizedModel) -> tuple[int, int, int, int]:
-    shape = model.input_shapes[0]
-    if len(shape) != 4 or shape[1] not in (1, 3):
-        raise ModelInputError(
-            f"{path}: the model takes {list(shape)}, not a grey or RGB picture. "
-            "Remedy: pass a .npy array"
-        )
-    batch, channels, height, width = shape
-    return batch, channels, height, width
-
-
 def _print_classes(path: Path, scores: Array, classes: list[str] | None, top: int) -> None:
-    shifted = np.exp(scores - scores.max(axis=1, keepdims=True))
-    shares = shifted / shifted.sum(axis=1, keepdims=True)
+    shares = class_shares(scores)
     names = classes if classes and len(classes) == scores.shape[1] else None
     for row, share in enumerate(shares):
         best = np.argsort(-share, kind="stable")[:top]

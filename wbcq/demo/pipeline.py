@@ -41,6 +41,8 @@ from wbcq.train import (
     predict,
     train_classifier,
 )
+from wbcq.train.hardware import native_precision
+from wbcq.train.sampling import balanced_sample
 
 __all__ = ["DemoConfig", "DemoResult", "Variant", "run_demo"]
 
@@ -172,7 +174,7 @@ def run_demo(config: DemoConfig, reporter: Reporter) -> DemoResult:
         model = models.create(config.arch, num_classes=len(pictures.train.classes))
         config.out.mkdir(parents=True, exist_ok=True)
         train_config = TrainConfig(
-            epochs=config.epochs, seed=config.seed, precision=_training_precision()
+            epochs=config.epochs, seed=config.seed, precision=native_precision()
         )
         # Named after all that shapes the training, so that only the same one goes on from it.
         checkpoint = config.out / f"training-{_fingerprint(pictures, config, train_config)}.ckpt"
@@ -336,26 +338,12 @@ def _time(
 
 
 def _calibration(train: ArrayPictures, config: DemoConfig) -> Sequence[torch.Tensor]:
-    """Batches of training pictures: equally many of each class, as far as there are."""
-    rng = np.random.default_rng(config.seed)
-    order = rng.permutation(len(train))
-    rank = np.zeros(len(train), dtype=np.int64)
-    for label in range(len(train.classes)):
-        members = order[train.labels[order] == label]
-        rank[members] = np.arange(len(members))
-    chosen = order[np.argsort(rank[order], kind="stable")][: config.calibration]
-    return [pixels for pixels, _ in batches(train.subset(chosen), 32)]
+    chosen = balanced_sample(train, config.calibration, config.seed)
+    return [pixels for pixels, _ in batches(chosen, 32)]
 
 
 def _int8_file(config: DemoConfig, method: str) -> str:
     return f"{config.arch}-int8-{method.replace(' ', '-')}.wbcq"
-
-
-def _training_precision() -> Any:
-    """bfloat16 where the CPU multiplies it natively: there it is about 1.7 times as fast."""
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
-    return "bf16" if native else "fp32"
 
 
 def _load() -> float:

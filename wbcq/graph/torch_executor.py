@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -88,13 +88,43 @@ class TorchExecutor(nn.Module):
         Raises:
             ValueError: The number of inputs or a shape is not the graph's.
         """
+        outputs = self.run(inputs)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def run(
+        self,
+        inputs: Sequence[Tensor],
+        *,
+        on_value: Callable[[str, Tensor], Tensor] | None = None,
+        on_read: Callable[[ir.Node | None, str, Tensor], Tensor] | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Runs the graph; what flows through it can be looked at and replaced.
+
+        Args:
+            inputs: As for a call.
+            on_value: Called with the name of each value and the value, inputs included; what it
+                returns takes the value's place.
+            on_read: Called with a node (None for the caller, who reads the outputs), the name of a
+                value that it reads, and the value; what it returns is read instead.
+
+        Raises:
+            ValueError: As for a call.
+        """
         self._check(inputs)
         values: dict[str, Tensor] = {}
         params: dict[str, Tensor] = {}
+
+        def store(name: str, x: Tensor) -> None:
+            x = self._transformed(name, x)
+            values[name] = x if on_value is None else on_value(name, x)
+
+        def read(node: ir.Node | None, name: str) -> Tensor:
+            return values[name] if on_read is None else on_read(node, name, values[name])
+
         for name, x in zip(self.graph.inputs, inputs, strict=True):
-            values[name] = self._transformed(name, x)
+            store(name, x)
         for index, node in enumerate(self.graph.nodes):
-            operands = [values[name] for name in node.inputs]
+            operands = [read(node, name) for name in node.inputs]
             roles = {role: self._param(name, params) for role, name in node.params.items()}
             layer = self.layer(node.name)
             if layer is None:
@@ -103,12 +133,10 @@ class TorchExecutor(nn.Module):
                 result = layer(operands, roles)
             if node.pre_activation is not None:
                 result = self._transformed(node.pre_activation, result)
-            result = apply_functions(result, getattr(node.op, "functions", ()))
-            values[node.output] = self._transformed(node.output, result)
+            store(node.output, apply_functions(result, getattr(node.op, "functions", ())))
             for name in self._last_use[index]:
                 del values[name]
-        outputs = tuple(values[name] for name in self.graph.outputs)
-        return outputs[0] if len(outputs) == 1 else outputs
+        return tuple(read(None, name) for name in self.graph.outputs)
 
     def export_params(self) -> dict[str, Tensor]:
         """Copies of all parameters and statistics, without transforms, by qualified name."""

@@ -14,7 +14,14 @@ from wbcq.report.files import replacing
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["comparison", "confusion_matrices", "contact_sheet", "training_curve"]
+__all__ = [
+    "blank_figure",
+    "comparison",
+    "confusion_matrices",
+    "contact_sheet",
+    "save_figure",
+    "training_curve",
+]
 
 _BLUE, _ORANGE, _GREEN, _GREY = "#2f6db3", "#d9822b", "#3f8f5f", "#8a8a8a"
 
@@ -30,7 +37,7 @@ def confusion_matrices(
             show shares of the row.
         classes: C names.
     """
-    figure = _figure(3.4 * len(matrices) + 0.8, 3.8)
+    figure = blank_figure(3.4 * len(matrices) + 0.8, 3.8)
     axes = figure.subplots(1, len(matrices), squeeze=False)[0]
     short = [name[:3].capitalize() for name in classes]
     for position, (axis, (title, counts)) in enumerate(zip(axes, matrices.items(), strict=True)):
@@ -54,7 +61,7 @@ def confusion_matrices(
         axis.tick_params(length=0)
         axis.spines[:].set_visible(False)
     axes[0].set_ylabel("true class", fontsize=9)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def comparison(
@@ -73,7 +80,7 @@ def comparison(
         milliseconds: Per batch.
         megabytes: File sizes.
     """
-    figure = _figure(9.0, 0.9 + 0.45 * len(names))
+    figure = blank_figure(9.0, 0.9 + 0.45 * len(names))
     panels = (
         ("accuracy, %", accuracy, _GREEN, "{:.2f}"),
         ("ms per batch of 8", milliseconds, _BLUE, "{:.1f}"),
@@ -92,7 +99,7 @@ def comparison(
         axis.set_xticks([])
         axis.tick_params(length=0)
         axis.spines[["top", "right", "bottom"]].set_visible(False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def training_curve(
@@ -108,7 +115,7 @@ def training_curve(
     """
     from matplotlib.ticker import MaxNLocator
 
-    figure = _figure(5.4, 3.2)
+    figure = blank_figure(5.4, 3.2)
     left = figure.subplots()
     right = left.twinx()
     epochs = np.arange(1, len(loss) + 1)
@@ -122,7 +129,7 @@ def training_curve(
     for axis in (left, right):
         axis.spines["top"].set_visible(False)
         axis.tick_params(labelsize=9)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def contact_sheet(
@@ -145,7 +152,7 @@ def contact_sheet(
     dpi, name_inches, head_inches = 100, 1.15, 0.3 if columns else 0.05
     across = name_inches + count * (width * scale + 3) / dpi
     down = head_inches + len(rows) * (height * scale + 3) / dpi
-    figure = _figure(across, down, layout="none")
+    figure = blank_figure(across, down, layout="none")
     for r, (name, pictures) in enumerate(rows.items()):
         bottom = 1 - (head_inches + (r + 1) * (height * scale + 3) / dpi) / down
         middle = bottom + height * scale / dpi / down / 2
@@ -160,17 +167,19 @@ def contact_sheet(
             axis.set_axis_off()
             if r == 0 and k < len(columns):
                 axis.set_title(columns[k], fontsize=10, pad=3)
-    _save(figure, path, dpi=dpi, tight=False)
+    save_figure(figure, path, dpi=dpi, tight=False)
 
 
-def _figure(width: float, height: float, layout: Any = "constrained") -> Figure:
-    # Figure without pyplot: no global state, no display, safe in any thread.
+def blank_figure(width: float, height: float, layout: Any = "constrained") -> Figure:
+    """A figure of so many inches without pyplot."""
+    # No global state, no display, safe in any thread.
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout=layout)
 
 
-def _save(figure: Figure, path: str | Path, dpi: int = 150, tight: bool = True) -> None:
+def save_figure(figure: Figure, path: str | Path, dpi: int = 150, tight: bool = True) -> None:
+    """Writes a figure, whole or not at all; the suffix says in which format."""
     with replacing(path) as temporary:
         # Constrained layout clips the titles of pictures with a fixed aspect.
         box = "tight" if tight else None

@@ -34,6 +34,9 @@ class TrainConfig:
         distill: Share of the loss that compares with a teacher's probabilities.
         temperature: Of the probabilities that are compared (Hinton et al. 2015, "Distilling the
             Knowledge in a Neural Network").
+        repetition: Of networks of several pictures, the probability with which a cell's pictures
+            stay together instead of being shuffled apart (Havasi et al. 2021, "input repetition"):
+            0 makes independent subnetworks, more learns faster.
         precision: ``"bf16"`` runs convolutions in bfloat16 (about 1.7 times faster where the CPU
             has AVX-512 BF16 or AMX, slow elsewhere); ``"fp16"`` in float16 with a scaled loss, on
             GPUs; ``"mixed"`` in bfloat16 or else float16 on a GPU and in float32 on a CPU. Weights
@@ -61,6 +64,7 @@ class TrainConfig:
     keep_start: bool = False
     distill: float = 0.5
     temperature: float = 2.0
+    repetition: float = 0.0
     precision: Precision = "fp32"
     device: str = "cpu"
     seed: int = 0
@@ -81,8 +85,9 @@ class TrainConfig:
         for name in ("label_smoothing", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; use a share in [0, 1)")
-        if not 0 <= self.distill <= 1:
-            raise ValueError(f"distill is {self.distill}; use a share in [0, 1]")
+        for name in ("distill", "repetition"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; use a share in [0, 1]")
         if self.sampling not in ("shuffle", "balanced"):
             raise ValueError(f"sampling is {self.sampling!r}; use 'shuffle' or 'balanced'")
 

@@ -127,7 +127,7 @@ class Run:
         batch = config.augment(pixels.to(torch.float32).div(255), generator)
         batch = batch.contiguous(memory_format=torch.channels_last)
         target = torch.from_numpy(self.train.labels[chosen]).to(self.device)
-        orders = stream_orders(self.model, len(chosen), generator)
+        orders = stream_orders(self.model, len(chosen), generator, config.repetition)
         self.optimizer.zero_grad(set_to_none=True)
         with autocast(config.precision, self.device):
             loss = streams_loss(

@@ -90,12 +90,29 @@ def class_scores(outputs: Any) -> Tensor:
     return heads.log_softmax(dim=-1).logsumexp(dim=0) - math.log(len(heads))
 
 
-def stream_orders(model: Any, count: int, generator: torch.Generator) -> list[Tensor | None]:
-    """For each picture that a model takes the order of its stream in a batch; None: as it is."""
+def stream_orders(
+    model: Any, count: int, generator: torch.Generator, repetition: float = 0.0
+) -> list[Tensor | None]:
+    """For each picture that a model takes the order of its stream in a batch; None: as it is.
+
+    Args:
+        model: See :func:`interface`.
+        count: Cells in the batch.
+        generator: Draws the orders.
+        repetition: Probability with which a cell is at the same place in all streams.
+    """
     pictures, heads = interface(model)
     if heads == 1:
         return [None] * pictures
-    return [torch.randperm(count, generator=generator) for _ in range(pictures)]
+    mixed = torch.arange(count)
+    if repetition > 0:
+        mixed = mixed[torch.rand(count, generator=generator) >= repetition]
+    orders: list[Tensor | None] = []
+    for _ in range(pictures):
+        order = torch.arange(count)
+        order[mixed] = mixed[torch.randperm(len(mixed), generator=generator)]
+        orders.append(order)
+    return orders
 
 
 def streams_loss(

@@ -227,6 +227,7 @@ class TestTraining:
             ({"patience": 0}, "patience is 0"),
             ({"temperature": 0}, "temperature is 0"),
             ({"distill": 1.5}, "distill is 1.5"),
+            ({"repetition": -0.1}, "repetition is -0.1"),
             ({"sampling": "all"}, "sampling is 'all'"),
             ({"precision": "int4"}, "precision is 'int4'; use one of fp32, bf16, fp16, mixed"),
         ],

@@ -111,6 +111,20 @@ class TestStreams:
                 rise = (outputs - plain)[:, 1] - (outputs - plain)[:, 0]
                 assert int(rise.argmax()) == position
 
+    def test_repeated_cells_stay_where_they_are(self) -> None:
+        orders = stream_orders(Mimo(), 2000, torch.Generator().manual_seed(1), repetition=0.7)
+        together = torch.stack([order for order in orders if order is not None])
+        assert torch.equal(together.sort(dim=1).values, torch.arange(2000).expand(4, -1))
+        assert 0.66 < (together == torch.arange(2000)).all(dim=0).float().mean() < 0.74
+
+    def test_all_or_none_are_repeated(self) -> None:
+        generator = torch.Generator().manual_seed(1)
+        for order in stream_orders(Mimo(), 50, generator, repetition=1.0):
+            assert order is not None
+            assert torch.equal(order, torch.arange(50))
+        apart = stream_orders(Mimo(), 50, generator)
+        assert not any(torch.equal(order, torch.arange(50)) for order in apart if order is not None)
+
     def test_a_teacher_is_shuffled_with_its_pictures(self) -> None:
         model = Mimo().eval()
         pixels, labels = torch.rand(6, 12, 8, 8), torch.arange(6)
