@@ -23,6 +23,7 @@ import wbcq
 from wbcq import models
 from wbcq.data import ArrayPictures, Augment, Preprocess, load_splits, open_bcisc, preload
 from wbcq.engine.program_file import program_bytes
+from wbcq.errors import WbcqError
 from wbcq.models.pretrained import EXAMPLE
 from wbcq.models.shufflenetv2 import ShuffleNetV2
 from wbcq.models.shufflenetv2_trunk import load_authors_trunk
@@ -35,6 +36,7 @@ from wbcq.train import (
     batches,
     decisions,
     evaluate,
+    load_checkpoint,
     predict,
     train_classifier,
 )
@@ -133,6 +135,7 @@ def make(config: ExampleConfig) -> dict[str, Any]:
 
     Raises:
         DatasetError: A data set cannot be used.
+        CheckpointError: The trunk cannot be read.
         OSError: The output folder cannot be written.
     """
     torch.manual_seed(config.seed)
@@ -147,8 +150,7 @@ def make(config: ExampleConfig) -> dict[str, Any]:
     model = models.create(ARCH, num_classes=len(train.classes))
     assert isinstance(model, ShuffleNetV2)
     if config.trunk is not None:
-        state = torch.load(config.trunk, map_location="cpu", weights_only=True)
-        load_authors_trunk(model, state, bgr=True)
+        load_authors_trunk(model, load_checkpoint(config.trunk), bgr=True)
     config.out.mkdir(parents=True, exist_ok=True)
     result = train_classifier(
         model,
@@ -256,7 +258,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in ("size", "epochs", "seed"):
         parser.add_argument(f"--{name}", type=int, default=getattr(ExampleConfig, name))
     parser.add_argument("--crop", type=float, default=ExampleConfig.crop)
-    print(json.dumps(make(ExampleConfig(**vars(parser.parse_args(arguments)))), indent=2))
+    config = ExampleConfig(**vars(parser.parse_args(arguments)))
+    try:
+        figures = make(config)
+    except WbcqError as error:
+        parser.exit(1, f"error: {error}\n")
+    print(json.dumps(figures, indent=2))
 
 
 if __name__ == "__main__":
