@@ -21,6 +21,9 @@ __all__ = ["ReportError", "render", "write_report"]
 _COMPARED = ("FP32", "INT8, PTQ per tensor", "INT8, PTQ per channel", "INT8, QAT")
 """Forms whose recalls stand beside each other; all have confusion matrices."""
 
+_IN_SHORT = ("FP32", "INT8, PTQ per channel", "INT8, QAT")
+"""Forms whose accuracy is told beside the network's name."""
+
 _NOISY = 20.0
 """Decibels below which a layer's error is marked: a tenth of its signal's amplitude."""
 
@@ -238,7 +241,10 @@ def _network(arch: str, forms: Sequence[Form]) -> dict[str, Any]:
     start = math.floor(10 * min(lows, default=0)) / 10
     return {
         "name": arch,
-        "accuracies": [(form.label, 100 * form.accuracy) for form in forms],
+        "accuracies": [
+            (form.label, 100 * form.accuracy)
+            for form in ([form for form in forms if form.label in _IN_SHORT] or forms[:3])
+        ],
         "matrices": [_matrix(form) for form in forms],
         "start": 100 * start,
         "classes": [
