@@ -140,7 +140,8 @@ def reproduce(
     outcome = run_units(units, store, reporter, threads=settings.threads, dask=dask)
     for name, module in modules.items():
         module.write(settings, store)
-        console.print(f"{module.TITLE}: {out / name}.md", highlight=False, markup=False)
+        line = f"{module.TITLE}: {out / name}.md"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     if not outcome.complete:
         count = f"{len(outcome.failed)} unit{'s' * (len(outcome.failed) > 1)}"
         waiting = f", {len(outcome.skipped)} more wait for that" if outcome.skipped else ""
