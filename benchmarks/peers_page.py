@@ -145,7 +145,7 @@ def _memory_text() -> str:
         "Megabytes, each engine in a fresh process of one thread: growth of the resident memory "
         "by importing the engine / peak growth after that while it loads the model / peak growth "
         "until it has run three times. `planned` is what `QuantizedModel.memory_use()` says: "
-        "activations, scratch, tables and packed weights; the process also holds the file's bytes."
+        "activations, scratch, tables and packed weights."
     )
 
 

@@ -49,6 +49,16 @@ PyModel model_from_bytes(const py::bytes& data, const std::string& isa, const st
   return finish(std::move(model), "");
 }
 
+PyModel model_from_descriptor(int descriptor, const std::string& isa, const std::string& memory) {
+  check_isa(isa);
+  const LoadOptions options = {isa, read_memory(memory)};
+  Result<std::shared_ptr<const Model>> model = [&] {
+    const py::gil_scoped_release release;
+    return Model::open(descriptor, options);
+  }();
+  return finish(std::move(model), "");
+}
+
 py::list describe(const std::vector<IoSpec>& specs) {
   py::list list;
   for (const IoSpec& spec : specs) {
@@ -69,6 +79,8 @@ void register_model(py::module_& module) {
       .def(py::init(&open_model), py::arg("path"), py::arg("isa") = "", py::arg("memory") = "speed")
       .def_static("from_bytes", &model_from_bytes, py::arg("data"), py::arg("isa") = "",
                   py::arg("memory") = "speed")
+      .def_static("from_descriptor", &model_from_descriptor, py::arg("descriptor"),
+                  py::arg("isa") = "", py::arg("memory") = "speed")
       .def_property_readonly(
           "isa", [](const PyModel& self) { return std::string(isa_name(self.model->isa())); })
       .def_property_readonly(

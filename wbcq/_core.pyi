@@ -30,6 +30,9 @@ class Model:
     ) -> None: ...
     @staticmethod
     def from_bytes(data: bytes, isa: str = "", memory: str = "speed") -> Model: ...
+    @staticmethod
+    def from_descriptor(descriptor: int, isa: str = "", memory: str = "speed") -> Model:
+        """Of a file that is open for reading; it may be closed afterwards."""
     @property
     def isa(self) -> str: ...
     @property

@@ -52,6 +52,10 @@ Result<std::shared_ptr<const Model>> Model::open(const std::string& path,
   return load(format::ModelFile::open(path), options);
 }
 
+Result<std::shared_ptr<const Model>> Model::open(int descriptor, const LoadOptions& options) {
+  return load(format::ModelFile::open(descriptor), options);
+}
+
 Result<std::shared_ptr<const Model>> Model::from_bytes(std::span<const std::byte> bytes,
                                                        const LoadOptions& options) {
   // Operators keep packed copies of what they need: the file itself is read during this call only.
@@ -167,6 +171,8 @@ Status Model::read_ops(const format::ModelFile& file, const KernelTable& kernels
     if (!op.ok()) return op.status();
     step.op = std::move(op).value();
     steps_.push_back(std::move(step));
+    // The operator has packed what it needs: file and packed weights are never in memory together.
+    for (const uint32_t blob : file.op_blobs(record)) file.release_blob(blob);
   }
   return Status();
 }

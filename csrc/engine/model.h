@@ -44,6 +44,8 @@ class Model {
   // Errors: kIo, kInvalidFile, kUnsupported, kInvalidArgument, kOutOfMemory.
   static Result<std::shared_ptr<const Model>> open(const std::string& path,
                                                    const LoadOptions& options);
+  // Of a file that is open for reading; it may be closed afterwards.
+  static Result<std::shared_ptr<const Model>> open(int descriptor, const LoadOptions& options);
   static Result<std::shared_ptr<const Model>> from_bytes(std::span<const std::byte> bytes,
                                                          const LoadOptions& options);
   Model(const Model&) = delete;

@@ -16,6 +16,8 @@
 namespace wbcq::format {
 namespace {
 
+constexpr size_t kLeastRelease = 65536;  // reading smaller parts again costs more than they take
+
 class FileDescriptor {
  public:
   explicit FileDescriptor(int fd) : fd_(fd) {}
@@ -41,15 +43,19 @@ Result<MappedFile> MappedFile::map(const std::string& path) {
   // O_NONBLOCK: opening a named pipe would otherwise wait for a writer.
   const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (file.get() < 0) return io_error("open");
+  return map(file.get());
+}
+
+Result<MappedFile> MappedFile::map(int descriptor) {
   struct stat info = {};
-  if (fstat(file.get(), &info) != 0) return io_error("read the size");
+  if (fstat(descriptor, &info) != 0) return io_error("read the size");
   if (!S_ISREG(info.st_mode)) {
     return Status(StatusCode::kIo, S_ISDIR(info.st_mode) ? "cannot open: it is a directory"
                                                          : "cannot open: it is not a regular file");
   }
   if (info.st_size == 0) return MappedFile(nullptr, 0, Storage::kEmpty);
   const size_t size = static_cast<size_t>(info.st_size);
-  void* data = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
+  void* data = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, descriptor, 0);
   if (data == MAP_FAILED) return io_error("map into memory");
   return MappedFile(static_cast<std::byte*>(data), size, Storage::kMapped);
 }
@@ -70,6 +76,15 @@ Result<MappedFile> MappedFile::borrow(std::span<const std::byte> bytes) {
     return copy_of(bytes);
   }
   return MappedFile(const_cast<std::byte*>(bytes.data()), bytes.size(), Storage::kBorrowed);
+}
+
+void MappedFile::release(std::span<const std::byte> part) const {
+  if (storage_ != Storage::kMapped || part.size() < kLeastRelease) return;
+  // Whole pages: what neighbours share with them is read from the file again.
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto first = reinterpret_cast<uintptr_t>(part.data()) / page * page;
+  const auto end = reinterpret_cast<uintptr_t>(part.data() + part.size());
+  madvise(reinterpret_cast<void*>(first), end - first, MADV_DONTNEED);
 }
 
 MappedFile::~MappedFile() {

@@ -16,6 +16,8 @@ class MappedFile {
   // The file must not be shortened or written in place while it is mapped; replacing it with
   // rename(2), as the Python writer does, is safe.
   static Result<MappedFile> map(const std::string& path);
+  // The same of an open file, which the caller may close at once.
+  static Result<MappedFile> map(int descriptor);
   static Result<MappedFile> copy_of(std::span<const std::byte> bytes);
   // The bytes themselves, which must outlive it unchanged, where their address allows it (a
   // multiple of kBorrowedAlignment, which memory of any allocator is); else a copy.
@@ -35,6 +37,8 @@ class MappedFile {
   ~MappedFile();
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
+  // The pages of `part` need no memory until they are read again, if the file is mapped.
+  void release(std::span<const std::byte> part) const;
 
  private:
   enum class Storage { kEmpty, kMapped, kAllocated, kBorrowed };

@@ -155,6 +155,12 @@ Result<ModelFile> ModelFile::open(const std::string& path) {
   return file;
 }
 
+Result<ModelFile> ModelFile::open(int descriptor) {
+  Result<MappedFile> mapped = MappedFile::map(descriptor);
+  if (!mapped.ok()) return mapped.status();
+  return from_file(std::move(mapped).value());
+}
+
 Result<ModelFile> ModelFile::from_bytes(std::span<const std::byte> bytes) {
   Result<MappedFile> copy = MappedFile::copy_of(bytes);
   if (!copy.ok()) return copy.status();

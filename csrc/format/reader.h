@@ -23,6 +23,8 @@ class ModelFile {
   // Maps the file. Errors: kIo; kInvalidFile for everything about its contents, another version
   // too. The message begins with the path.
   static Result<ModelFile> open(const std::string& path);
+  // The same of an open file; messages do not name it.
+  static Result<ModelFile> open(int descriptor);
   // Copies `bytes`. Errors: kInvalidFile, kOutOfMemory.
   static Result<ModelFile> from_bytes(std::span<const std::byte> bytes);
   // Does not copy `bytes` if their alignment allows it: they must outlive the ModelFile unchanged.
@@ -69,6 +71,8 @@ class ModelFile {
   std::span<const std::byte> blob_bytes(uint32_t blob) const {
     return data_.subspan(blobs_[blob].offset, blobs_[blob].bytes);
   }
+  // Nobody will read the blob soon: a mapped file's memory for it is given back.
+  void release_blob(uint32_t blob) const { file_.release(blob_bytes(blob)); }
   // T is the C++ type of the blob's dtype.
   template <typename T>
   std::span<const T> blob_values(uint32_t blob) const {

@@ -1,9 +1,10 @@
-"""A quantized model: the file's bytes, the engine that runs them, and what they say. No torch."""
+"""A quantized model: the file, the engine that runs it, and what it says. No torch."""
 
 from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wbcq import _core
+from wbcq.engine.contents import OpenFile
 from wbcq.engine.exact import ExactExecutor
 from wbcq.engine.islands import FloatOperator, islands_from_metadata
 from wbcq.engine.limits import measure_limits
@@ -41,7 +43,7 @@ class QuantizedModel:
     worker threads of its own. Copies and pickles carry the file's bytes.
 
     Args:
-        data: Contents of a model file.
+        data: Contents of a model file, or a file that stays open.
         threads: Threads of a call; None for ``WBCQ_NUM_THREADS`` or else the physical cores.
         isa: Instruction set, for example ``"avx2"``; None for ``WBCQ_FORCE_ISA`` or else the best
             that this CPU has. Results are the same bits with each.
@@ -65,15 +67,19 @@ class QuantizedModel:
 
     def __init__(
         self,
-        data: bytes,
+        data: bytes | OpenFile,
         *,
         threads: int | None = None,
         isa: str | None = None,
         memory: str = "speed",
     ) -> None:
-        self._data = bytes(data)
         self._requested = threads, isa, memory
-        self._model = _core.Model.from_bytes(self._data, isa or "", memory)
+        if isinstance(data, OpenFile):
+            self._contents: bytes | OpenFile = data
+            self._model = _core.Model.from_descriptor(data.descriptor, isa or "", memory)
+        else:
+            self._contents = bytes(data)
+            self._model = _core.Model.from_bytes(self._contents, isa or "", memory)
         self._process = os.getpid()
         self.threads = _core.default_threads() if threads is None else threads
 
@@ -162,7 +168,7 @@ class QuantizedModel:
         return self._model.memory
 
     def memory_use(self, batch: int = 1) -> dict[str, int]:
-        """Bytes that a call needs beside the file, the inputs and the outputs.
+        """Bytes that a call needs beside the inputs and the outputs.
 
         Args:
             batch: Pictures in the call.
@@ -191,7 +197,7 @@ class QuantizedModel:
     @cached_property
     def program(self) -> Program:
         """The integer program; its arrays are read-only."""
-        return read_program(self._data)
+        return read_program(self.to_bytes())
 
     @property
     def input_shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -211,7 +217,8 @@ class QuantizedModel:
     @property
     def file_size(self) -> int:
         """Bytes of the model file."""
-        return len(self._data)
+        contents = self._contents
+        return contents.size if isinstance(contents, OpenFile) else len(contents)
 
     def summary(self) -> str:
         """A table of the layers: kind, dtype, shapes, parameters, MACs of one picture, bytes.
@@ -226,11 +233,16 @@ class QuantizedModel:
         Raises:
             OSError: The path cannot be written; what was there stays.
         """
-        write_model_bytes(self._data, path)
+        write_model_bytes(self.to_bytes(), path)
 
     def to_bytes(self) -> bytes:
-        """The contents of the model file."""
-        return self._data
+        """The contents of the model file.
+
+        Raises:
+            ModelFileError: The file that the model was loaded from was written in place since.
+        """
+        contents = self._contents
+        return contents.read() if isinstance(contents, OpenFile) else contents
 
     def __repr__(self) -> str:
         name = self.metadata.get("model") or "model"
@@ -240,7 +252,7 @@ class QuantizedModel:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (self._data, *self._requested)
+        return _restore, (self.to_bytes(), *self._requested)
 
     # How it runs.
 
@@ -293,6 +305,9 @@ def load(
 ) -> QuantizedModel:
     """Loads a model file. Needs numpy alone.
 
+    The file stays open and its bytes are not kept in memory. Replace it by renaming another over
+    it, as :meth:`QuantizedModel.save` does; the model does not notice.
+
     Args:
         path: Written by :meth:`QuantizedModel.save`.
         threads: Threads of a call; None for the environment variable ``WBCQ_NUM_THREADS`` or else
@@ -312,7 +327,8 @@ def load(
         FileNotFoundError: [Errno 2] No such file or directory: 'absent.wbcq'
     """
     with open(path, "rb") as file:
-        data = file.read()
+        is_regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+        data = OpenFile(path) if is_regular else file.read()
     try:
         return QuantizedModel(data, threads=threads, isa=isa, memory=memory)
     except ModelFileError as error:

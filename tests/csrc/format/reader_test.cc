@@ -1,5 +1,6 @@
 #include "format/reader.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -89,6 +90,35 @@ TEST(Reader, ReadsAFile) {
   ASSERT_TRUE(file.ok()) << file.status().message();
   std::filesystem::remove(path);  // the mapping stays
   expect_small_model(file.value());
+}
+
+TEST(Reader, ReadsAnOpenFileThatIsClosedAfterwards) {
+  const std::filesystem::path path = write_file(".wbcq", SmallModel().bytes());
+  const int descriptor = ::open(path.c_str(), O_RDONLY);
+  ASSERT_GE(descriptor, 0);
+  Result<ModelFile> file = ModelFile::open(descriptor);
+  close(descriptor);
+  std::filesystem::remove(path);
+  ASSERT_TRUE(file.ok()) << file.status().message();
+  expect_small_model(file.value());
+  EXPECT_EQ(ModelFile::open(descriptor).status().code(), StatusCode::kIo);
+}
+
+TEST(MappedFileTest, ReleasedPagesAreReadAgain) {
+  Bytes bytes(200'000);
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i * 7 >> 3);
+  const std::filesystem::path path = write_file(".bin", bytes);
+  const Result<MappedFile> mapped = MappedFile::map(path.string());
+  std::filesystem::remove(path);
+  ASSERT_TRUE(mapped.ok()) << mapped.status().message();
+  const std::span<const std::byte> all = mapped.value().bytes();
+  ASSERT_TRUE(std::equal(all.begin(), all.end(), bytes.begin()));
+  mapped.value().release(all.subspan(100, 150'000));
+  EXPECT_TRUE(std::equal(all.begin(), all.end(), bytes.begin()));
+
+  const Result<MappedFile> copy = MappedFile::copy_of(bytes);
+  copy.value().release(copy.value().bytes());
+  EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), copy.value().bytes().begin()));
 }
 
 TEST(Reader, ViewsStayValidWhenMoved) {

@@ -1,12 +1,16 @@
 """QuantizedModel and load: running, describing, saving, and refusing."""
 
 import copy
+import gc
 import json
 import multiprocessing
 import os
 import pickle
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -387,8 +391,83 @@ def test_save_and_load(tmp_path, model, data):
     loaded = wbcq.load(path, threads=1)
     assert loaded.metadata == model.metadata
     np.testing.assert_array_equal(loaded(picture(2)), model(picture(2)))
+
+
+def test_a_loaded_model_outlives_its_file(path, data, model, tmp_path):
+    loaded = wbcq.load(path)
+    (tmp_path / "other").write_bytes(b"something else")
+    os.replace(tmp_path / "other", path)
+    assert loaded.to_bytes() == data
     path.unlink()
+    twin = pickle.loads(pickle.dumps(loaded))
+    assert loaded.file_size == len(data)
+    assert twin.to_bytes() == data
+    assert loaded.summary() == model.summary()
     np.testing.assert_array_equal(loaded(picture(2)), model(picture(2)))
+
+
+@pytest.mark.parametrize("change", [b"", b"shorter", 0, -1, None])
+def test_a_file_written_in_place_is_noticed(path, data, model, change):
+    loaded = wbcq.load(path)
+    if change is None:
+        written = data + b"\0"
+    else:
+        written = change if isinstance(change, bytes) else damaged(data, change, data[change] ^ 1)
+    with open(path, "r+b") as file:
+        file.truncate()
+        file.write(written)
+        file.truncate()
+    for act in (loaded.to_bytes, loaded.simulate, lambda: loaded.save(path)):
+        with pytest.raises(wbcq.ModelFileError, match=r"model\.wbcq.*load it again"):
+            act(*([picture(1)] if act == loaded.simulate else []))
+    np.testing.assert_array_equal(loaded(picture(2)), model(picture(2)))
+
+
+def test_a_file_is_closed_with_its_model(path):
+    def opened():
+        links = Path("/proc/self/fd")
+        return sum(os.path.realpath(link) == os.path.realpath(path) for link in links.iterdir())
+
+    loaded = wbcq.load(path)
+    assert opened() == 1
+    del loaded
+    gc.collect()
+    assert opened() == 0
+
+
+def test_pipes_are_read(tmp_path, data, model):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(data,))
+    writer.start()
+    loaded = wbcq.load(pipe)
+    writer.join()
+    np.testing.assert_array_equal(loaded(picture(2)), model(picture(2)))
+
+
+def test_file_and_packed_weights_are_not_in_memory_together(tmp_path):
+    layers = [nn.Conv2d(512, 512, 3, padding=1) for _ in range(8)]
+    model = wbcq.quantize(nn.Sequential(nn.Conv2d(3, 512, 1), *layers), [picture(1)])
+    model.save(tmp_path / "model.wbcq")
+    code = """
+import sys, wbcq
+from pathlib import Path
+
+def resident(field):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(field))
+
+load = wbcq.load
+before = resident("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")
+model = load(sys.argv[1], memory="small")
+print(resident("VmHWM") - before, model.memory_use()["packed_weights"], model.file_size)
+"""
+    output = subprocess.check_output([sys.executable, "-c", code, tmp_path / "model.wbcq"])
+    peak, packed, file = map(int, output.split())
+    assert min(packed, file) > 8e6
+    # While the first large layer is packed the whole file may be there.
+    assert peak < packed + file / 2
 
 
 def test_unwritable_path_leaves_nothing(tmp_path, model):
