@@ -1,7 +1,6 @@
 #include "engine/session.h"
 
 #include <algorithm>
-#include <chrono>
 #include <string>
 #include <utility>
 
@@ -10,22 +9,27 @@
 namespace wbcq {
 namespace {
 
-// One operator's run, as the thread pool's workers see it.
-struct StepRun {
-  const OpPlan& plan;
-  OpBuffers buffers;
-  std::byte* scratch;
-  size_t scratch_stride;
+// Beyond so many threads the weights of networks above so many bytes are read together: a copy for
+// each would have to come from memory that all of them share.
+constexpr size_t kFewThreads = 4;
+constexpr size_t kCachedWeights = size_t{8} << 20;
 
-  static void tiles(void* context, size_t first, size_t last, size_t thread) {
-    const StepRun& run = *static_cast<const StepRun*>(context);
-    run.plan.run(run.buffers, first, last, run.scratch + thread * run.scratch_stride);
+// A run of pictures, as the thread pool's workers see it.
+struct LanesRun {
+  std::vector<Lane>& lanes;
+  size_t pictures;  // of each lane
+  const float* const* inputs;
+  float* const* outputs;
+  double* seconds;  // of the first lane
+
+  static void tiles(void* context, size_t first, size_t last, size_t /*thread*/) {
+    const LanesRun& run = *static_cast<const LanesRun*>(context);
+    for (size_t i = first; i < last; ++i) {
+      run.lanes[i].run(i * run.pictures, run.pictures, run.inputs, run.outputs,
+                       i == 0 ? run.seconds : nullptr);
+    }
   }
 };
-
-double seconds_now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 double median(std::vector<double>& values) {
   const auto middle = values.begin() + static_cast<ptrdiff_t>(values.size() / 2);
@@ -39,18 +43,14 @@ Session::Session(std::shared_ptr<const Model> model, std::unique_ptr<ThreadPool>
     : model_(std::move(model)),
       pool_(std::move(pool)),
       threads_(pool_->size()),
-      max_chunk_(choose_max_chunk()) {}
-
-// Each part reads all weights again, and what it cannot keep of its activations goes through L3:
-// few pictures at a time for small networks, many where the weights are the larger burden.
-size_t Session::choose_max_chunk() const {
-  if (model_->memory() == MemoryChoice::kSmall) return 1;
-  const size_t picture = ExecutionPlan(*model_, 1, threads_).arena_bytes();
-  const size_t budget = std::max(kCachedActivations, model_->packed_bytes() / 2);
-  size_t chunk = kMaxChunk;
-  while (chunk > 2 && chunk * picture > budget) chunk /= 2;
-  return chunk;
+      shared_(*model_, pool_.get(), Lane::choose_max_chunk(*model_, threads_)) {
+  if (threads_ == 1 || model_->memory() == MemoryChoice::kSmall) return;
+  if (threads_ > kFewThreads && model_->packed_bytes() > kCachedWeights) return;
+  const size_t chunk = Lane::choose_max_chunk(*model_, 1);
+  for (size_t i = 0; i < threads_; ++i) lanes_.emplace_back(*model_, nullptr, chunk);
 }
+
+size_t Session::own_pictures(size_t batch) const { return lanes_.empty() ? 0 : batch / threads_; }
 
 Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<const Model> model,
                                                  size_t threads) {
@@ -67,41 +67,19 @@ Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<const Model> mo
 MemoryUse Session::memory(size_t batch) const {
   MemoryUse use;
   use.packed_weights = model_->packed_bytes();
-  const auto add = [&](size_t chunk) {
-    const ExecutionPlan plan(*model_, chunk, threads_);
-    use.arena = std::max(use.arena, plan.arena_bytes());
-    use.scratch = std::max(use.scratch, plan.scratch_bytes() * threads_);
-    use.tables += plan.table_bytes();
+  const auto add = [&use](const Lane::Bytes& bytes) {
+    use.arena += bytes.arena;
+    use.scratch += bytes.scratch;
+    use.tables += bytes.tables;
   };
-  if (batch >= max_chunk()) add(max_chunk());
-  if (batch % max_chunk() != 0) add(batch % max_chunk());
+  add(shared_.bytes(shared_pictures(batch)));
+  for (const Lane& lane : lanes_) add(lane.bytes(own_pictures(batch)));
   return use;
 }
 
-Status Session::plan_chunk(size_t chunk) {
-  if (plans_.contains(chunk)) return Status();
-  auto plan = std::make_unique<ExecutionPlan>(*model_, chunk, threads_);
-  if (plan->scratch_bytes() > scratch_stride_) {
-    auto scratch = AlignedBuffer::allocate((CheckedSize(plan->scratch_bytes()) * threads_).value(),
-                                           "the scratch memory of a session");
-    if (!scratch.ok()) return scratch.status();
-    scratch_ = std::move(scratch).value();
-    scratch_stride_ = plan->scratch_bytes();
-  }
-  if (plan->arena_bytes() > arena_.size()) {
-    auto arena = AlignedBuffer::allocate(plan->arena_bytes(), "the activations of a session");
-    if (!arena.ok()) return arena.status();
-    arena_ = std::move(arena).value();
-    for (const auto& [pictures, other] : plans_) other->bind_arena(arena_.data());
-  }
-  plan->bind_arena(arena_.data());
-  plans_.emplace(chunk, std::move(plan));
-  return Status();
-}
-
 Status Session::reserve(size_t batch) {
-  if (batch >= max_chunk()) WBCQ_RETURN_IF_ERROR(plan_chunk(max_chunk()));
-  if (batch % max_chunk() != 0) WBCQ_RETURN_IF_ERROR(plan_chunk(batch % max_chunk()));
+  WBCQ_RETURN_IF_ERROR(shared_.reserve(shared_pictures(batch)));
+  for (Lane& lane : lanes_) WBCQ_RETURN_IF_ERROR(lane.reserve(own_pictures(batch)));
   return Status();
 }
 
@@ -119,34 +97,21 @@ Status Session::check_arguments(size_t inputs, size_t outputs) const {
   return Status();
 }
 
-void Session::run_step(const ExecutionPlan::BoundStep& step) {
-  StepRun run = {*step.plan, step.buffers(), scratch_.data(), scratch_stride_};
-  pool_->run(step.plan->tiles(), StepRun::tiles, &run);
-}
-
-void Session::run_plan(ExecutionPlan& plan, double* seconds) {
-  for (const ExecutionPlan::BoundStep& step : plan.steps()) {
-    const double start = seconds != nullptr ? seconds_now() : 0;
-    run_step(step);
-    if (seconds != nullptr) *seconds++ += seconds_now() - start;
+void Session::run_all(size_t batch, const float* const* inputs, float* const* outputs,
+                      double* seconds) {
+  const size_t own = own_pictures(batch);
+  if (own > 0) {
+    LanesRun run = {lanes_, own, inputs, outputs, seconds};
+    pool_->run(lanes_.size(), LanesRun::tiles, &run);
   }
-}
-
-// Adds the time of every step to seconds[step], unless that is null.
-void Session::run_chunks(size_t batch, const float* const* inputs, float* const* outputs,
-                         double* seconds) {
-  for (size_t first = 0; first < batch; first += max_chunk()) {
-    ExecutionPlan& plan = *plans_.find(std::min(max_chunk(), batch - first))->second;
-    plan.bind_caller(inputs, outputs, first);
-    run_plan(plan, seconds);
-  }
+  shared_.run(threads_ * own, shared_pictures(batch), inputs, outputs, seconds);
 }
 
 Status Session::run(size_t batch, std::span<const float* const> inputs,
                     std::span<float* const> outputs) {
   WBCQ_RETURN_IF_ERROR(check_arguments(inputs.size(), outputs.size()));
   WBCQ_RETURN_IF_ERROR(reserve(batch));
-  run_chunks(batch, inputs.data(), outputs.data(), nullptr);
+  run_all(batch, inputs.data(), outputs.data(), nullptr);
   return Status();
 }
 
@@ -171,8 +136,8 @@ Status Session::run_op(size_t op, size_t batch) {
                                                     step.op->name() +
                                                     "' reads or writes the caller's arrays");
   }
-  WBCQ_RETURN_IF_ERROR(reserve(batch));
-  run_step(plans_.find(batch)->second->steps()[op]);
+  WBCQ_RETURN_IF_ERROR(shared_.reserve(batch));
+  shared_.run_op(op, batch);
   return Status();
 }
 
@@ -193,15 +158,17 @@ Result<std::vector<OpProfile>> Session::profile(size_t batch, std::span<const fl
   const std::vector<Step>& steps = model_->steps();
   std::vector<std::vector<double>> times(steps.size());
   std::vector<double> seconds(steps.size());
-  run_chunks(batch, inputs.data(), outputs.data(), nullptr);
+  run_all(batch, inputs.data(), outputs.data(), nullptr);
   for (size_t i = 0; i < std::max<size_t>(1, repeats); ++i) {
     std::fill(seconds.begin(), seconds.end(), 0.0);
-    run_chunks(batch, inputs.data(), outputs.data(), seconds.data());
+    run_all(batch, inputs.data(), outputs.data(), seconds.data());
     for (size_t s = 0; s < steps.size(); ++s) times[s].push_back(seconds[s]);
   }
 
   std::vector<OpProfile> profiles;
-  const size_t chunks = ceil_div(batch, max_chunk());
+  const size_t own = own_pictures(batch);
+  const size_t chunks = threads_ * (own > 0 ? ceil_div(own, lanes_[0].max_chunk()) : 0) +
+                        ceil_div(shared_pictures(batch), max_chunk());
   for (size_t s = 0; s < steps.size(); ++s) {
     const Op& op = *steps[s].op;
     profiles.push_back({op.name(), std::string(op.kind()), std::string(op.kernel()),

@@ -4,16 +4,14 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "base/aligned_buffer.h"
 #include "base/status.h"
+#include "engine/lane.h"
 #include "engine/model.h"
-#include "engine/plan.h"
 #include "threading/thread_pool.h"
 
 namespace wbcq {
@@ -37,13 +35,13 @@ struct MemoryUse {
 
 // Not for two threads at once; several sessions may share a model. After the first run of a batch
 // size (or reserve()) a run allocates nothing and takes no lock.
+//
+// Each thread runs the whole network on pictures of its own, in memory of its own, so that no
+// activation moves from one core to another; only pictures that do not go round are shared,
+// operator by operator.
 class Session {
  public:
-  // Larger batches run in parts of max_chunk() pictures, so that activations stay near the caches.
-  static constexpr size_t kMaxChunk = 8;
-  // Activations that may be spread over the caches whatever the weights are; 1 MB of L2 and what
-  // is quick in L3.
-  static constexpr size_t kCachedActivations = size_t{3} << 20;
+  static constexpr size_t kMaxChunk = Lane::kMaxChunk;
 
   // threads: 0 for default_thread_count(). The system may grant fewer: see threads().
   static Result<std::unique_ptr<Session>> create(std::shared_ptr<const Model> model,
@@ -51,7 +49,10 @@ class Session {
 
   size_t threads() const { return threads_; }
   const Model& model() const { return *model_; }
-  size_t max_chunk() const { return max_chunk_; }
+  // The most pictures that all threads work on together, or that a thread works on alone.
+  size_t max_chunk() const { return shared_.max_chunk(); }
+  // Of `batch` pictures, how many each thread runs alone.
+  size_t own_pictures(size_t batch) const;
 
   // What a run with `batch` pictures needs; allocates nothing of it.
   MemoryUse memory(size_t batch) const;
@@ -62,32 +63,27 @@ class Session {
   // C-contiguous float32. Outputs overlap nothing else. With batch 0 nothing is read or written.
   Status run(size_t batch, std::span<const float* const> inputs, std::span<float* const> outputs);
 
-  // Runs `repeats` times (at least once) and reports each operator's median time.
+  // Runs `repeats` times (at least once) and reports each operator's median time: that of the first
+  // thread while all of them run.
   Result<std::vector<OpProfile>> profile(size_t batch, std::span<const float* const> inputs,
                                          size_t repeats);
 
-  // Runs one operator on whatever its operands' memory holds: for micro-benchmarks. The operator
-  // must not touch the caller's arrays, as the first and the last of a model do. batch <=
-  // max_chunk().
+  // Runs one operator, shared by all threads, on whatever its operands' memory holds: for
+  // micro-benchmarks. The operator must not touch the caller's arrays, as the first and the last of
+  // a model do. batch <= max_chunk().
   Status run_op(size_t op, size_t batch);
 
  private:
   Session(std::shared_ptr<const Model> model, std::unique_ptr<ThreadPool> pool);
   Status check_arguments(size_t inputs, size_t outputs) const;
-  size_t choose_max_chunk() const;
-  Status plan_chunk(size_t chunk);
-  void run_step(const ExecutionPlan::BoundStep& step);
-  void run_plan(ExecutionPlan& plan, double* seconds);
-  void run_chunks(size_t batch, const float* const* inputs, float* const* outputs, double* seconds);
+  size_t shared_pictures(size_t batch) const { return batch - threads_ * own_pictures(batch); }
+  void run_all(size_t batch, const float* const* inputs, float* const* outputs, double* seconds);
 
   std::shared_ptr<const Model> model_;
   std::unique_ptr<ThreadPool> pool_;
   size_t threads_;
-  size_t max_chunk_;
-  std::map<size_t, std::unique_ptr<ExecutionPlan>> plans_;  // by pictures
-  AlignedBuffer arena_;
-  AlignedBuffer scratch_;
-  size_t scratch_stride_ = 0;
+  Lane shared_;
+  std::vector<Lane> lanes_;  // of each thread, if there are several
 };
 
 }  // namespace wbcq

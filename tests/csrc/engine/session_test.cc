@@ -111,7 +111,24 @@ TEST(Session, MemoryIsKnownBeforeRunning) {
   EXPECT_EQ(one.arena, ExecutionPlan(*model, 1, 2).arena_bytes());
   EXPECT_GE(session->memory(8).arena, one.arena);
   // Larger batches run in parts and need no more.
-  EXPECT_EQ(session->memory(800).arena, session->memory(8).arena);
+  EXPECT_EQ(session->memory(800).arena, session->memory(2 * Session::kMaxChunk).arena);
+}
+
+TEST(Session, ThreadsHavePicturesAndMemoryOfTheirOwn) {
+  Random random;
+  const auto bytes = testing::RandomNetwork(random).bytes();
+  const auto model = testing::load_or_fail(bytes, "");
+  const auto one = make_session(model, 1);
+  const auto three = make_session(model, 3);
+  const auto small = make_session(testing::load_or_fail(bytes, "", MemoryChoice::kSmall), 3);
+  for (const size_t batch : {0, 1, 2, 3, 8, 9}) {
+    EXPECT_EQ(one->own_pictures(batch), 0u);
+    EXPECT_EQ(small->own_pictures(batch), 0u);
+    EXPECT_EQ(three->own_pictures(batch), batch / 3);
+  }
+  const size_t alone = ExecutionPlan(*model, 2, 1).arena_bytes();
+  EXPECT_EQ(three->memory(6).arena, 3 * alone);
+  EXPECT_EQ(three->memory(8).arena, 3 * alone + ExecutionPlan(*model, 2, 3).arena_bytes());
 }
 
 TEST(Session, SmallMemoryIsThatOfOnePicture) {
@@ -131,17 +148,19 @@ TEST(Session, SmallMemoryIsThatOfOnePicture) {
 TEST(Session, ProfileNamesEveryStep) {
   Random random;
   const auto model = testing::load_or_fail(testing::RandomNetwork(random).bytes(), "");
-  const auto session = make_session(model, 1);
   const auto inputs = testing::random_inputs(random, *model, 9);
-  const auto profile = session->profile(9, testing::pointers(inputs), 3);
-  ASSERT_TRUE(profile.ok());
-  ASSERT_EQ(profile.value().size(), model->steps().size());
-  for (size_t i = 0; i < profile.value().size(); ++i) {
-    const OpProfile& op = profile.value()[i];
-    EXPECT_EQ(op.name, model->steps()[i].op->name());
-    EXPECT_EQ(op.macs, 9 * model->steps()[i].op->cost().macs);
-    EXPECT_GE(op.seconds, 0.0);
-    EXPECT_FALSE(op.kernel.empty());
+  for (const size_t threads : {1, 2, 12}) {
+    const auto session = make_session(model, threads);
+    const auto profile = session->profile(9, testing::pointers(inputs), 3);
+    ASSERT_TRUE(profile.ok());
+    ASSERT_EQ(profile.value().size(), model->steps().size());
+    for (size_t i = 0; i < profile.value().size(); ++i) {
+      const OpProfile& op = profile.value()[i];
+      EXPECT_EQ(op.name, model->steps()[i].op->name());
+      EXPECT_EQ(op.macs, 9 * model->steps()[i].op->cost().macs);
+      EXPECT_GE(op.seconds, 0.0);
+      EXPECT_FALSE(op.kernel.empty());
+    }
   }
 }
 

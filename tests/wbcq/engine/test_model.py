@@ -166,6 +166,7 @@ def test_batches_run_in_parts_that_the_caches_hold():
     for size in (16, 256):
         x = torch.rand(5, 3, size, size)
         model = wbcq.quantize(wide, [x], progress=False)
+        model.threads = 1
         arenas[size] = [model.memory_use(batch)["arena"] for batch in (2, 4, 8, 16)]
         one_by_one = torch.cat([model(picture[None]) for picture in x])
         assert torch.equal(model(x), one_by_one)
