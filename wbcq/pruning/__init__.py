@@ -1,0 +1,19 @@
+"""Pruning: networks with fewer weights or fewer channels. Importing this imports torch."""
+
+from wbcq.pruning.api import prune
+from wbcq.pruning.masks import adopt_masks, apply_masks, make_permanent, masks
+from wbcq.pruning.report import LayerSparsity, layer_sparsity, model_sparsity, sparsity_table
+from wbcq.pruning.verify import check_zeros
+
+__all__ = [
+    "LayerSparsity",
+    "adopt_masks",
+    "apply_masks",
+    "check_zeros",
+    "layer_sparsity",
+    "make_permanent",
+    "masks",
+    "model_sparsity",
+    "prune",
+    "sparsity_table",
+]
