@@ -3,10 +3,13 @@
 from wbcq.pruning.api import prune
 from wbcq.pruning.masks import adopt_masks, apply_masks, make_permanent, masks
 from wbcq.pruning.report import LayerSparsity, layer_sparsity, model_sparsity, sparsity_table
+from wbcq.pruning.schedules import PruneConfig, Pruner
 from wbcq.pruning.verify import check_zeros
 
 __all__ = [
     "LayerSparsity",
+    "PruneConfig",
+    "Pruner",
     "adopt_masks",
     "apply_masks",
     "check_zeros",

@@ -119,7 +119,8 @@ def set_mask(module: nn.Module, mask: Tensor, name: str = "") -> None:
             f"mask of layer {name!r} has shape {list(mask.shape)}, its weight "
             f"{list(parameter.shape)}. Remedy: pass a mask of the weight's shape"
         )
-    mask = mask.detach().to(parameter.device, torch.bool).clone(memory_format=torch.preserve_format)
+    # Laid out in memory as the weight is: channels_last stays so.
+    mask = torch.empty_like(parameter, dtype=torch.bool, requires_grad=False).copy_(mask.detach())
     if not mask.any():
         raise PruningError(
             f"mask of layer {name!r} leaves none of its {mask.numel()} weights. Remedy: keep some, "
