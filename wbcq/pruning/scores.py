@@ -21,7 +21,7 @@ from wbcq.errors import PruningError
 from wbcq.pruning.layers import weight_of
 from wbcq.quant.calibration_data import CalibrationData
 
-__all__ = ["SCORES", "Loss", "weight_scores"]
+__all__ = ["SCORES", "Loss", "labelled", "weight_scores"]
 
 Loss = Callable[[Any, Any], Tensor]
 """Maps what the model returned and what the batch says of it to a scalar."""
@@ -82,7 +82,7 @@ def _taylor(
         parameters[name] = parameter
     totals = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
     count = 0
-    for inputs, target in _labelled(model, data):
+    for inputs, target in labelled(model, data):
         with torch.enable_grad():
             value = loss(model(*inputs), target)
             gradients = torch.autograd.grad(
@@ -94,7 +94,8 @@ def _taylor(
     return {name: total / count for name, total in totals.items()}
 
 
-def _labelled(model: nn.Module, data: Iterable[Any]) -> Iterator[tuple[tuple[Tensor, ...], Any]]:
+def labelled(model: nn.Module, data: Iterable[Any]) -> Iterator[tuple[tuple[Tensor, ...], Any]]:
+    """Inputs of a model and what the batch says of them, on the model's device."""
     home = next((p.device for p in model.parameters()), torch.device("cpu"))
     batches: list[Any] = []
 
