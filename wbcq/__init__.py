@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from wbcq.errors import (
         CalibrationError,
         CaptureError,
+        DenseLayersWarning,
         FloatFallbackWarning,
         ModelFileError,
+        PruningError,
         UnsupportedOperatorError,
         WbcqError,
     )
     from wbcq.models.pretrained import example_model
+    from wbcq.pruning.api import prune
     from wbcq.quant.api import quantize
     from wbcq.quant.config import QuantConfig
     from wbcq.quant.float_model import compile_float
@@ -32,8 +35,10 @@ if TYPE_CHECKING:
 __all__ = [
     "CalibrationError",
     "CaptureError",
+    "DenseLayersWarning",
     "FloatFallbackWarning",
     "ModelFileError",
+    "PruningError",
     "QatModule",
     "QatSchedule",
     "QuantConfig",
@@ -46,14 +51,17 @@ __all__ = [
     "example_model",
     "load",
     "prepare_qat",
+    "prune",
     "quantize",
 ]
 
 _HOMES = {
     "CalibrationError": "wbcq.errors",
     "CaptureError": "wbcq.errors",
+    "DenseLayersWarning": "wbcq.errors",
     "FloatFallbackWarning": "wbcq.errors",
     "ModelFileError": "wbcq.errors",
+    "PruningError": "wbcq.errors",
     "QatModule": "wbcq.quant.qat",
     "QatSchedule": "wbcq.quant.qat",
     "QuantConfig": "wbcq.quant.config",
@@ -66,9 +74,10 @@ _HOMES = {
     "example_model": "wbcq.models.pretrained",
     "load": "wbcq.engine.model",
     "prepare_qat": "wbcq.quant.qat",
+    "prune": "wbcq.pruning.api",
     "quantize": "wbcq.quant.api",
 }
-_PACKAGES = ("data", "explain", "models", "train")
+_PACKAGES = ("data", "explain", "models", "pruning", "train")
 
 
 def __getattr__(name: str) -> Any:

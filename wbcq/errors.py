@@ -5,8 +5,10 @@ from __future__ import annotations
 __all__ = [
     "CalibrationError",
     "CaptureError",
+    "DenseLayersWarning",
     "FloatFallbackWarning",
     "ModelFileError",
+    "PruningError",
     "UnsupportedOperatorError",
     "WbcqError",
 ]
@@ -30,6 +32,14 @@ class CalibrationError(WbcqError, ValueError):
 
 class ModelFileError(WbcqError):
     """A model file is damaged, of another version, or not a model file."""
+
+
+class PruningError(WbcqError, ValueError):
+    """A network cannot be pruned as asked, or a pruned weight is not zero; names the layer."""
+
+
+class DenseLayersWarning(UserWarning):
+    """Layers that a pattern of pruning does not fit stay dense; lists them and says why."""
 
 
 class FloatFallbackWarning(UserWarning):

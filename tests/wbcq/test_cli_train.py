@@ -173,3 +173,24 @@ def test_no_space_left(
     assert run(arguments(tmp_path)) == 1
     assert "no space left on device" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.filterwarnings("ignore::wbcq.DenseLayersWarning")
+def test_pruning_and_what_starts_from_the_pruned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert run(arguments(first, "--prune", "0.5", "--pattern", "unstructured")) == 0
+    state = torch.load(first / "weights.pt", weights_only=True)
+    assert int((state["conv.weight"] == 0).sum()) == 108
+    assert json.loads((first / "history.json").read_text())["sparsity"] == 0.5
+    # Done already: found, not trained again.
+    capsys.readouterr()
+    assert run(arguments(first, "--prune", "0.5", "--pattern", "unstructured")) == 0
+    assert "trained already" in capsys.readouterr().err
+    # Zeros stay in what starts from them.
+    assert run(arguments(second, "--init", str(first / "weights.pt"))) == 0
+    trained = torch.load(second / "weights.pt", weights_only=True)
+    assert torch.equal(trained["conv.weight"] == 0, state["conv.weight"] == 0)
+    assert run(arguments(tmp_path / "third", "--prune", "1.5")) == 1
+    assert "sparsity is 1.5" in capsys.readouterr().err

@@ -72,6 +72,26 @@ def train(
             show_default=False,
         ),
     ] = None,
+    prune: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Prune this share of the weights while training [none].",
+            show_default=False,
+        ),
+    ] = None,
+    pattern: Annotated[
+        str,
+        typer.Option(
+            help="Of what is pruned: 1x4, 2x4, 4x4 (outputs x inputs), 2:4, unstructured."
+        ),
+    ] = "1x4",
+    schedule: Annotated[
+        str, typer.Option(help="Of pruning: cubic, more and more; or oneshot, from the start.")
+    ] = "cubic",
+    scope: Annotated[
+        str, typer.Option(help="Of pruning: local, each layer alike; or global.")
+    ] = "local",
     preset: Annotated[
         str, typer.Option(help="Of synthetic cells: balanced, or study with its imbalance.")
     ] = "balanced",
@@ -121,6 +141,7 @@ def train(
     - `wbcq train --arch shufflenet_v2_x0_5 --epochs 5`
     - `wbcq train --arch resnet18 --data pbc_wbc5 --size 128 --out r18`
     - `wbcq train --arch mobilenet_v2 --data pbc_wbc5 --teacher r18/weights.pt --out mv2`
+    - `wbcq train --arch resnet18 --init r18/weights.pt --prune 0.75 --pattern 1x4 --out r18-75`
     - `torchrun --nproc-per-node 2 -m wbcq train --arch resnet18 --data pbc_wbc5`
     """
     _check(recipe, on_corrupt)
@@ -129,6 +150,7 @@ def train(
 
     from wbcq.cli.progress import ConsoleReporter
     from wbcq.data.sources import open_source
+    from wbcq.pruning.schedules import PruneConfig
     from wbcq.train.job import TrainJob, run_job
     from wbcq.train.job_outputs import metrics_table, recall_table, write_outputs
     from wbcq.train.processes import process_group
@@ -136,7 +158,10 @@ def train(
     if threads is not None:
         torch.set_num_threads(threads)
     given = {"epochs": epochs, "batch": batch, "rate": rate, "precision": precision}
-    settings = {name: value for name, value in given.items() if value is not None}
+    settings: dict[str, Any] = {n: value for n, value in given.items() if value is not None}
+    if prune is not None:
+        gradual = {"schedule": schedule, "scope": scope}
+        settings["prune"] = PruneConfig(prune, pattern, **gradual)  # type: ignore[arg-type]
     config = _config(recipe, {**settings, "patience": patience, "seed": seed, "device": device})
     source = open_source(
         None if data == "synthetic" else Path(data),

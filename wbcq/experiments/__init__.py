@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Experiment", "experiment", "names"]
 
-_NAMES = ("dataset", "quantization", "colour", "models", "bits", "explain", "shift")
+_NAMES = ("dataset", "quantization", "colour", "models", "bits", "pruning", "explain", "shift")
 """In the order in which they run; each is a module of this package."""
 
 

@@ -35,6 +35,7 @@ from wbcq.train.hardware import native_precision
 
 __all__ = [
     "METHODS",
+    "keep_compiled",
     "make_float",
     "make_ptq",
     "make_pytorch",
@@ -127,7 +128,7 @@ def make_float(
     sets, model = load_cells(cells), trained(store, training)
     example = calibration_batches(model, sets.val, 1, 0)[0]
     compiled = wbcq.compile_float(model, example)
-    return _keep(store, key, training, sets, compiled)
+    return keep_compiled(store, key, training, sets, compiled)
 
 
 def make_ptq(
@@ -146,7 +147,7 @@ def make_ptq(
     pictures = calibration_batches(model, sets.train, calibration, seed)
     with _quiet():
         quantized = wbcq.quantize(model, pictures, config=settings, progress=False)
-    return _keep(store, key, training, sets, quantized)
+    return keep_compiled(store, key, training, sets, quantized)
 
 
 def make_qat(
@@ -198,7 +199,7 @@ def make_qat(
     assert result.start is not None
     start = {"val_accuracy": result.start.val_accuracy, "val_macro_f1": result.start.val_macro_f1}
     return {
-        **_keep(store, key, training, sets, wbcq.convert(qat)),
+        **keep_compiled(store, key, training, sets, wbcq.convert(qat)),
         "best_epoch": result.best_epoch + 1,
         "start": start,
         "history": [vars(epoch) for epoch in result.history],
@@ -232,7 +233,7 @@ def make_pytorch(
     }
 
 
-def _keep(
+def keep_compiled(
     store: Store, key: str, training: str, sets: Sets, model: wbcq.QuantizedModel
 ) -> dict[str, Any]:
     """Saves a model of ours with what its user needs to know, and tests it."""

@@ -110,13 +110,16 @@ def _strings(field: str, value: object) -> tuple[str, ...]:
     return strings
 
 
-def match_layers(patterns: Iterable[str], layers: Mapping[str, Iterable[str]]) -> frozenset[str]:
-    """The layers that ``QuantConfig.float_layers`` means.
+def match_layers(
+    patterns: Iterable[str], layers: Mapping[str, Iterable[str]], field: str = "float_layers"
+) -> frozenset[str]:
+    """The layers that ``QuantConfig.float_layers``, for example, means.
 
     Args:
         patterns: Names or glob patterns.
         layers: Name of a layer to everything it may be called by: its own name, those of the
             modules around it, and their types.
+        field: What the patterns are called in messages.
 
     Returns:
         Names of layers.
@@ -140,7 +143,7 @@ def match_layers(patterns: Iterable[str], layers: Mapping[str, Iterable[str]]) -
         if not found:
             known = sorted({alias for names in aliases.values() for alias in names})
             raise ValueError(
-                f"float_layers names {pattern!r}, but no layer is called so"
+                f"{field} names {pattern!r}, but no layer is called so"
                 f"{suggestions(pattern, known)}; layers are {_shortened(list(aliases))}"
             )
         matched |= found

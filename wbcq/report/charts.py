@@ -12,7 +12,7 @@ from wbcq.report.plots import blank_figure, save_figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Point", "dots", "lines", "scatter", "stacked_bars"]
+__all__ = ["Point", "dots", "heat", "lines", "panels", "scatter", "stacked_bars"]
 
 _COLOURS = ("#2f6db3", "#d9822b", "#3f8f5f", "#8a5fb3", "#c2453f", "#8a8a8a", "#b8a13a", "#3aa6b8")
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")
@@ -185,6 +185,60 @@ def lines(
     save_figure(figure, path)
 
 
+def panels(
+    path: str | Path,
+    drawn: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
+    x: str,
+    y: str,
+) -> None:
+    """Draws a panel of lines for each name, two beside one another; a series has one colour.
+
+    Args:
+        path: Where to write.
+        drawn: By name of a panel and of a series: points (x, y) from left to right.
+        x: Title of the horizontal axes.
+        y: Title of the vertical axes.
+    """
+    columns = min(2, len(drawn))
+    rows = -(-len(drawn) // columns)
+    figure = blank_figure(1.6 + 4.4 * columns, 0.9 + 2.9 * rows)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    numbers: dict[str, int] = {}
+    for axis, (title, series) in zip(axes, drawn.items(), strict=False):
+        for name, points in series.items():
+            number = numbers.setdefault(name, len(numbers))
+            axis.plot(
+                [point[0] for point in points],
+                [point[1] for point in points],
+                color=_colour(number),
+                marker=_marker(number),
+                markersize=4,
+                label=name,
+            )
+        axis.set_title(title, fontsize=9, loc="left")
+        axis.set_xlabel(x, fontsize=9)
+        axis.set_ylabel(y, fontsize=9)
+        axis.tick_params(labelsize=8)
+        axis.grid(color="#eeeeee")
+        axis.spines[["top", "right"]].set_visible(False)
+    for axis in axes[len(drawn) :]:
+        axis.set_visible(False)
+    handles = {}
+    for axis in axes:
+        handles.update(
+            {label: h for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+        )
+    figure.legend(
+        handles.values(),
+        handles.keys(),
+        loc="outside upper center",
+        ncols=min(len(handles) or 1, 5),
+        fontsize=8,
+        frameon=False,
+    )
+    save_figure(figure, path)
+
+
 def dots(
     path: str | Path,
     names: Sequence[str],
@@ -227,6 +281,42 @@ def dots(
     axis.grid(color="#eeeeee", zorder=0)
     axis.spines[["top", "right", "left"]].set_visible(False)
     figure.legend(loc="outside upper center", ncols=min(count, 4), fontsize=8, frameon=False)
+    save_figure(figure, path)
+
+
+def heat(
+    path: str | Path,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    values: Sequence[Sequence[float]],
+    x: str,
+    title: str,
+) -> None:
+    """Draws a table of numbers as colours, darker for larger, with the numbers in it.
+
+    Args:
+        path: Where to write.
+        rows: Names, from above.
+        columns: Names, from the left.
+        values: One row of numbers for each of ``rows``.
+        x: Title of the columns.
+        title: What the numbers are.
+    """
+    figure = blank_figure(2.8 + 0.8 * len(columns), 1.2 + 0.2 * len(rows))
+    axis = figure.subplots()
+    largest = max((max(row) for row in values), default=0.0) or 1.0
+    axis.imshow(values, cmap="Blues", aspect="auto", vmin=0, vmax=largest)
+    for place, row in enumerate(values):
+        for column, value in enumerate(row):
+            colour = "white" if value > 0.6 * largest else "#333333"
+            text = f"{value:.3g}"
+            axis.text(column, place, text, ha="center", va="center", fontsize=7, color=colour)
+    axis.set_xticks(range(len(columns)), list(columns), fontsize=8)
+    axis.set_yticks(range(len(rows)), list(rows), fontsize=7)
+    axis.set_xlabel(x, fontsize=9)
+    axis.set_title(title, fontsize=9, loc="left")
+    axis.tick_params(length=0)
+    axis.spines[["top", "right", "left", "bottom"]].set_visible(False)
     save_figure(figure, path)
 
 

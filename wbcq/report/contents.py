@@ -21,6 +21,7 @@ EXPERIMENTS = {
     "models": "accuracy against time, size and multiplications",
     "quantization": "FP32 and INT8 of each network, confusion matrices and recalls",
     "bits": "accuracy against bits of weights and activations",
+    "pruning": "accuracy, time and size of pruned networks",
     "shift": "the same networks on pictures of another data set",
     "explain": "heat maps, sample pictures and errors of layers",
 }

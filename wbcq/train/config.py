@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from wbcq.data.transforms import Augment
+from wbcq.pruning.schedules import PruneConfig
 from wbcq.train.devices import Precision
 
 __all__ = ["TrainConfig"]
@@ -45,6 +46,8 @@ class TrainConfig:
         seed: Of the order of the pictures and of augmentation. The model's initial weights are
             the caller's.
         augment: Applied to each training batch.
+        prune: What is pruned while training, and when; the best epoch is then one of those after
+            the last weight was pruned. None for nothing. A model with masks keeps them anyway.
 
     Raises:
         ValueError: A setting is out of range; names it.
@@ -69,6 +72,7 @@ class TrainConfig:
     device: str = "cpu"
     seed: int = 0
     augment: Augment = field(default_factory=Augment)
+    prune: PruneConfig | None = None
 
     def __post_init__(self) -> None:
         for name, low in (("epochs", 1), ("batch", 2)):

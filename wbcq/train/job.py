@@ -14,6 +14,8 @@ from torch import nn
 
 from wbcq import models
 from wbcq.data.sources import Sets, Source
+from wbcq.pruning.masks import adopt_masks
+from wbcq.pruning.report import model_sparsity
 from wbcq.report.files import replacing, write_text
 from wbcq.report.reporter import SILENT, Reporter
 from wbcq.train.checkpoint import CheckpointError, load_checkpoint
@@ -149,7 +151,8 @@ def _teacher(job: TrainJob, classes: int) -> nn.Module:
         arch = json.loads(beside.read_text(encoding="utf-8")).get("arch", arch)
     teacher = models.create(arch, num_classes=classes)
     try:
-        teacher.load_state_dict(read_weights(job.teacher))
+        state = read_weights(job.teacher)
+        adopt_masks(teacher, state).load_state_dict(state)
     except RuntimeError as error:
         raise CheckpointError(
             f"{job.teacher}: not the weights of a {arch} of {classes} classes ({error}); name its "
@@ -227,6 +230,7 @@ def _keep(
         "processes": Processes.current().count,
         "torch": str(torch.__version__),
         "fingerprint": fingerprint,
+        "sparsity": model_sparsity(model),
         "best_epoch": result.best_epoch,
         "history": [dataclasses.asdict(epoch) for epoch in result.history],
     }
@@ -239,7 +243,8 @@ def _finished(job: TrainJob, model: nn.Module, fingerprint: str) -> TrainResult 
         record = json.loads((job.out / "history.json").read_text(encoding="utf-8"))
         if record["fingerprint"] != fingerprint:
             return None
-        model.load_state_dict(load_checkpoint(job.out / "weights.pt"))
+        state = load_checkpoint(job.out / "weights.pt")
+        adopt_masks(model, state).load_state_dict(state)
         model.eval()
         history = tuple(Epoch(**epoch) for epoch in record["history"])
         return TrainResult(history, record["best_epoch"])

@@ -17,6 +17,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from wbcq.data.pictures import ArrayPictures
+from wbcq.pruning.masks import apply_masks, masks
+from wbcq.pruning.schedules import Pruner
 from wbcq.train.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from wbcq.train.config import TrainConfig
 from wbcq.train.devices import autocast, resolve_precision
@@ -57,6 +59,12 @@ class Run:
                 "least 2 pictures of a step"
             )
         self.teacher = None if teacher is None else copy.deepcopy(teacher).to(device).eval()
+        # Of a last batch of one picture batch normalization knows no variance: it is left out.
+        enough = len(train) % config.batch >= 2 * self.processes.count
+        self.batches = len(train) // config.batch + enough
+        self.steps = self.batches * config.epochs
+        # Before the copies are made, which have its masks.
+        self.pruner = Pruner(model, config.prune, max(1, self.steps)) if config.prune else None
         self.average = (
             AveragedModel(
                 model,
@@ -67,10 +75,6 @@ class Run:
             else None
         )
         self.replica = model if self.processes.count == 1 else _replica(model, device)
-        # Of a last batch of one picture batch normalization knows no variance: it is left out.
-        enough = len(train) % config.batch >= 2 * self.processes.count
-        self.batches = len(train) // config.batch + enough
-        self.steps = self.batches * config.epochs
         kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
         self.optimizer = kind(model.parameters(), lr=config.rate, weight_decay=config.weight_decay)
         # One more than is used, since the rate is set for the next step even after the last one.
@@ -150,6 +154,8 @@ class Run:
         self.schedule.step()
         if self.average is not None:
             self.average.update_parameters(self.model)
+        if self.pruner is not None and self.pruner.step() and self.average is not None:
+            apply_masks(self.average.module, masks(self.model))
         return float(loss.detach())
 
     def _criterion(self, logits: Tensor, labels: Tensor, taught: Tensor | None) -> Tensor:
@@ -183,7 +189,12 @@ class Run:
     def is_stuck(self) -> bool:
         """True when ``patience`` epochs brought nothing."""
         patience = self.config.patience
+        if not self._is_pruned():
+            return False
         return patience is not None and len(self.history) - 1 - self.best_epoch >= patience
+
+    def _is_pruned(self) -> bool:
+        return self.pruner is None or self.pruner.is_done
 
     def record(self, result: Epoch, *, start: bool = False) -> None:
         """Adds an epoch, or what was there before the first; keeps its weights if they are best."""
@@ -191,8 +202,10 @@ class Run:
             self.start = result
         else:
             self.history.append(result)
+        if not self._is_pruned():
+            return  # better than what it will be, but not what was asked for
         best = self.history[self.best_epoch] if self.best_epoch >= 0 else self.start
-        if start or best is None or _rank(result) >= _rank(best):
+        if not self.best_state or best is None or _rank(result) >= _rank(best):
             self.best_epoch = len(self.history) - 1
             self.best_state = copy.deepcopy(self.candidate().state_dict())
 
@@ -245,6 +258,8 @@ class Run:
             self.history = [Epoch(**epoch) for epoch in state["history"]]
             self.start = None if state["start"] is None else Epoch(**state["start"])
             self.best_epoch, self.best_state = state["best_epoch"], state["best_state"]
+            if self.pruner is not None:
+                self.pruner.done_steps = len(self.history) * self.batches
         except (KeyError, TypeError, RuntimeError) as error:
             raise CheckpointError(
                 f"{path}: does not fit this model or version ({error}); remove the file"

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from wbcq.models.shufflenet_layouts import from_authors_layout, is_authors_layout
+from wbcq.pruning.masks import adopt_masks
 from wbcq.train.checkpoint import CheckpointError, load_checkpoint
 
 __all__ = ["Loaded", "load_matching", "read_weights"]
@@ -65,6 +66,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 def load_matching(model: nn.Module, state: Mapping[str, Tensor]) -> Loaded:
     """Copies into a model what fits by name and shape; the rest of it stays as it is.
 
+    Masks of a pruned network are taken too: what it pruned stays zero.
+
     A trunk of ShuffleNetV2 in its authors' layout is converted,
     see :mod:`wbcq.models.shufflenet_layouts`.
 
@@ -82,7 +85,7 @@ def load_matching(model: nn.Module, state: Mapping[str, Tensor]) -> Loaded:
     """
     if is_authors_layout(state):
         state = from_authors_layout(state)
-    own = model.state_dict()
+    own = adopt_masks(model, state).state_dict()
     matched = {
         name: tensor
         for name, tensor in state.items()

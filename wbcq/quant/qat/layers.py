@@ -99,28 +99,33 @@ class QatLayer(nn.Module):
 
     Args:
         op: What it computes.
-        weights: Rounds its weights.
+        weights: Rounds its weights; None for a layer that computes in float.
         norm: Of its outputs, if the network had batch normalization there.
         slices: Range and channels of each slice that a dense layer reads, in order; empty if the
             input is one value. Their scales go into the weights.
+        mask: Of the weight's shape, False where it was pruned and stays zero.
     """
+
+    mask: Tensor | None
 
     def __init__(
         self,
         op: Conv2d | Linear,
-        weights: WeightRange,
+        weights: WeightRange | None,
         norm: FoldedNorm | None = None,
         slices: Sequence[tuple[ActivationRange, int]] = (),
+        mask: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.op = op
         self.weights = weights
         self.norm = norm
         self._slices = tuple(slices)  # registered where the activations are
+        self.register_buffer("mask", mask)
 
     def forward(self, inputs: Sequence[Tensor], params: Mapping[str, Tensor]) -> Tensor:
         """Computes the layer from its inputs and its parameters by role."""
-        weight, bias = params["weight"], params.get("bias")
+        weight, bias = self._masked(params["weight"]), params.get("bias")
         if self.norm is None:
             y = weighted_sum(self.op, inputs, self._rounded(weight), bias)
         else:
@@ -134,11 +139,17 @@ class QatLayer(nn.Module):
 
     def folded(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Weight and bias of the layer that will run, not yet rounded."""
+        weight = self._masked(weight)
         if self.norm is None or bias is None:
             return weight, bias
         return weight * _outputs(self.norm.factor(), weight), self.norm.folded_bias(bias)
 
+    def _masked(self, weight: Tensor) -> Tensor:
+        return weight if self.mask is None else torch.where(self.mask, weight, 0.0)
+
     def _rounded(self, weight: Tensor) -> Tensor:
+        if self.weights is None:
+            return weight
         ratio = None
         if self._slices:
             scales = torch.cat([part.scale.expand(channels) for part, channels in self._slices])

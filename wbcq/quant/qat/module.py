@@ -15,6 +15,7 @@ from wbcq.engine.model import QuantizedModel
 from wbcq.engine.program_file import program_bytes
 from wbcq.graph.ir import Graph, Node
 from wbcq.graph.torch_executor import TorchExecutor
+from wbcq.pruning.layers import is_masked
 from wbcq.quant.api import calibrated_graph
 from wbcq.quant.calibrate import activation_observer
 from wbcq.quant.config import QuantConfig
@@ -22,7 +23,7 @@ from wbcq.quant.lower import lower
 from wbcq.quant.qat.layers import FoldedNorm, QatLayer
 from wbcq.quant.qat.ranges import ActivationRange, WeightRange
 from wbcq.quant.qparams import QParams, QuantizedGraph
-from wbcq.quant.weights import operands, weight_qparams, weighted_op
+from wbcq.quant.weights import operands, weight_qparams, weighted_nodes, weighted_op
 
 __all__ = ["QatModule", "QatSchedule", "convert", "prepare_qat"]
 
@@ -74,6 +75,7 @@ class QatModule(nn.Module):
         config: QuantConfig,
         normalized: frozenset[str],
         schedule: QatSchedule,
+        keep_zeros: bool = False,
     ) -> None:
         super().__init__()
         self.config = config
@@ -81,9 +83,9 @@ class QatModule(nn.Module):
         self._quantized = quantized
         ranges = _activation_ranges(quantized, config)
         layers = {
-            node.name: _layer(quantized, node, config, ranges, node.name in normalized)
-            for node in quantized.graph
-            if node.params.get("weight") in quantized.weights
+            node.name: _layer(quantized, node, config, ranges, node.name in normalized, keep_zeros)
+            for node in weighted_nodes(quantized.graph)
+            if keep_zeros or node.params["weight"] in quantized.weights
         }
         self.executor = TorchExecutor(quantized.graph, activation_transforms=ranges, layers=layers)
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
@@ -163,6 +165,7 @@ def prepare_qat(
     *,
     config: QuantConfig | None = None,
     schedule: QatSchedule | None = None,
+    keep_zeros: bool | None = None,
     progress: bool = True,
 ) -> QatModule:
     """Makes a network that trains with the roundings that it will run with.
@@ -179,6 +182,8 @@ def prepare_qat(
         config: Settings; :class:`QuantConfig`'s defaults if None.
         schedule: When batch normalization and ranges are frozen; if None, when
             :meth:`QatModule.freeze_norm` and :meth:`QatModule.freeze_ranges` are called.
+        keep_zeros: Weights of convolutions and linear layers that are zero now stay zero; None for
+            models with masks of :func:`wbcq.prune`.
         progress: Show a progress bar while calibrating.
 
     Raises:
@@ -201,8 +206,10 @@ def prepare_qat(
     config = QuantConfig() if config is None else config
     loader: Iterable[Any] = [example] if isinstance(example, Tensor) else example
     calibrated = calibrated_graph(model, loader, config, progress=progress)
+    if keep_zeros is None:
+        keep_zeros = any(is_masked(module) for module in model.modules())
     module = QatModule(
-        calibrated.quantized, config, calibrated.normalized, schedule or QatSchedule()
+        calibrated.quantized, config, calibrated.normalized, schedule or QatSchedule(), keep_zeros
     )
     with torch.no_grad():
         module.executor.eval()(*calibrated.first)  # sets the norms' statistics
@@ -247,8 +254,13 @@ def _layer(
     config: QuantConfig,
     ranges: Mapping[str, ActivationRange],
     normalized: bool,
+    keep_zeros: bool,
 ) -> QatLayer:
-    graph, op = quantized.graph, weighted_op(node)
+    graph, op, name = quantized.graph, weighted_op(node), node.params["weight"]
+    # Folding multiplies and passes reorder: what was pruned is what is zero now.
+    mask = torch.from_numpy(graph.params[name] != 0) if keep_zeros else None
+    if name not in quantized.weights:
+        return QatLayer(op, None, mask=mask)
     weights = WeightRange(
         config.weight_observer, config.weight_bits, config.weights == "per_channel"
     )
@@ -256,7 +268,7 @@ def _layer(
     alone = all(uses[name] == 1 for name in node.params.values())
     norm = None
     if normalized and alone and "bias" in node.params:
-        norm = FoldedNorm(len(graph.params[node.params["weight"]]))
+        norm = FoldedNorm(len(graph.params[name]))
     dense = getattr(op, "groups", 1) == 1
     slices = [(ranges[operands(node)[piece.index]], piece.size) for piece in op.slices if dense]
-    return QatLayer(op, weights, norm, slices)
+    return QatLayer(op, weights, norm, slices, mask)

@@ -1,0 +1,197 @@
+"""Pruned networks: made, fine-tuned, quantized and tested."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+import wbcq
+from wbcq.data.sources import Sets
+from wbcq.experiments.settings import MULTI_MODAL, Settings, load_cells
+from wbcq.experiments.store import Store
+from wbcq.experiments.training import (
+    REPETITION,
+    calibration_batches,
+    checkpoint_path,
+    narrate,
+    trained,
+    training_key,
+)
+from wbcq.experiments.units import Unit
+from wbcq.experiments.variants import keep_compiled
+from wbcq.pruning.schedules import PruneConfig
+from wbcq.train import TrainConfig, decisions, evaluate, flipped, predict, train_classifier
+from wbcq.train.hardware import native_precision
+
+__all__ = ["ARCHITECTURES", "Spec", "make_pruned", "pruned_key", "pruned_unit", "specs"]
+
+ARCHITECTURES = (
+    "resnet18",
+    "shufflenet_v2_x1_0",
+    "shufflenet_v2_x0_5",
+    "regnet_x_400mf",
+    MULTI_MODAL,
+)
+"""Those that the study pruned."""
+
+_STUDY_PERCENT = (30, 50, 60, 70, 80, 90)
+_TUNED_PERCENT = (50, 75, 90)
+_CHANNEL_PERCENT = (30, 50, 70)
+
+_BATCH = 32
+_RATE = 5e-4
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A way of pruning.
+
+    Attributes:
+        pattern: As for :func:`wbcq.prune`.
+        scope: ``"local"`` or ``"global"``.
+        percent: Of the weights (or channels) that are pruned.
+        tuned: Whether training goes on with what is left.
+    """
+
+    pattern: str
+    scope: str
+    percent: int
+    tuned: bool
+
+    @property
+    def name(self) -> str:
+        """The last part of the unit's key."""
+        return f"{self.pattern}-{self.scope}-{self.percent}{'-tuned' * self.tuned}"
+
+
+def specs(settings: Settings, arch: str, fold: int) -> list[Spec]:
+    """What is made of a network: the study's curves, and on the first fold what is fine-tuned."""
+    brief = settings.brief
+    scopes = ("global",) if brief else ("local", "global")
+    curve = [
+        Spec("unstructured", scope, percent, False)
+        for scope in scopes
+        for percent in ((50, 70, 90) if brief else _STUDY_PERCENT)
+    ]
+    if fold != settings.fold_numbers[0]:
+        return curve
+    patterns = ("1x4", "4x4") if brief else ("unstructured", "1x4", "2x4", "4x4")
+    percents = (75,) if brief else _TUNED_PERCENT
+    tuned = [Spec(pattern, "local", p, True) for pattern in patterns for p in percents]
+    if arch != MULTI_MODAL and importlib.util.find_spec("wbcq.pruning.channels") is not None:
+        channels = (50,) if brief else _CHANNEL_PERCENT
+        tuned += [Spec("channel", "local", percent, True) for percent in channels]
+    return [*curve, *tuned]
+
+
+def pruned_key(arch: str, fold: int, spec: Spec) -> str:
+    """The unit that prunes a network in a way."""
+    return f"pruning/{arch}/fold{fold}/{spec.name}"
+
+
+def pruned_unit(settings: Settings, arch: str, fold: int, spec: Spec) -> Unit:
+    """Prunes a trained network; its files are the INT8 model and its scores."""
+    key, modality = pruned_key(arch, fold, spec), settings.modality_of(arch)
+    training = training_key(arch, modality, fold)
+    arguments = {
+        "key": key,
+        "training": training,
+        "cells": settings.cells(fold, modality),
+        "calibration": settings.calibration,
+        "seed": settings.seed,
+        "pattern": spec.pattern,
+        "scope": spec.scope,
+        "sparsity": spec.percent / 100,
+        "epochs": settings.qat_epochs if spec.tuned else 0,
+    }
+    return Unit(key, make_pruned, arguments, needs=(training,))
+
+
+def make_pruned(
+    store: Store,
+    *,
+    key: str,
+    training: str,
+    cells: Mapping[str, Any],
+    calibration: int,
+    seed: int,
+    pattern: str,
+    scope: str,
+    sparsity: float,
+    epochs: int,
+) -> dict[str, Any]:
+    """Prunes, trains on for some epochs, and tests in FP32 and as INT8 on the engine.
+
+    The metrics are INT8's; FP32's are under ``"fp32"``. Without a pruned channel every pruned
+    weight is looked up in the program: one that is not zero is an error.
+    """
+    from wbcq.pruning import check_zeros, model_sparsity
+
+    sets, model = load_cells(cells), trained(store, training)
+    pictures = calibration_batches(model, sets.train, calibration, seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", wbcq.DenseLayersWarning)
+        warnings.simplefilter("ignore", wbcq.FloatFallbackWarning)
+        if pattern == "channel":
+            model = wbcq.prune(model, sparsity, pattern=pattern, example=pictures[0])
+            prune = None
+        else:
+            schedule = "cubic" if epochs else "oneshot"
+            prune = PruneConfig(sparsity, pattern, scope, schedule=schedule)  # type: ignore[arg-type]
+        if epochs:
+            checkpoint = (key, store.result(training)["history"], cells, seed, epochs)
+            _tune(store, model, sets, prune, *checkpoint)
+        elif prune is not None:
+            model = wbcq.prune(model, sparsity, pattern=pattern, scope=prune.scope)
+        config = wbcq.QuantConfig(class_names=sets.train.classes)
+        quantized = wbcq.quantize(model, pictures, config=config, progress=False)
+    zeros = check_zeros(model, quantized) if pattern != "channel" else 0
+    chosen = decisions(predict(model, sets.test))
+    before = store.predictions(training).decisions
+    metrics = evaluate(sets.test.labels, chosen, sets.test.classes).to_dict()
+    return {
+        **keep_compiled(store, key, training, sets, quantized),
+        "fp32": {**metrics, "flips": len(flipped(before, chosen))},
+        "sparsity": model_sparsity(model),
+        "zeros": zeros,
+    }
+
+
+def _tune(
+    store: Store,
+    model: nn.Module,
+    sets: Sets,
+    prune: PruneConfig | None,
+    key: str,
+    trained_as: Any,
+    cells: Mapping[str, Any],
+    seed: int,
+    epochs: int,
+) -> None:
+    config = TrainConfig(
+        epochs=epochs,
+        batch=_BATCH,
+        rate=_RATE,
+        repetition=REPETITION,
+        seed=seed,
+        device="auto",
+        precision=native_precision(),
+        prune=prune,
+    )
+    checkpoint = checkpoint_path(store, key, trained_as, cells, seed, epochs)
+    on_step, on_epoch = narrate(store, epochs)
+    train_classifier(
+        model,
+        sets.train,
+        sets.val,
+        config,
+        checkpoint=checkpoint,
+        on_step=on_step,
+        on_epoch=on_epoch,
+    )
+    checkpoint.unlink(missing_ok=True)
