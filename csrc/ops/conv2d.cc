@@ -128,6 +128,8 @@ Result<std::unique_ptr<Op>> make_conv2d(const OpSource& source) {
   }
   spec.kernels = source.kernels;
   if (is_depthwise(spec)) return make_conv2d_depthwise(spec);
+  const size_t form = choose_sparse_form(spec, source.sparse, source.memory);
+  if (form < kSparseForms) return make_conv2d_sparse(spec, form);
   if (can_use_stem(spec)) return make_conv2d_stem(spec);
   const size_t least_tiles = least_winograd_tiles(spec, source.winograd, source.memory);
   if (least_tiles <= kPlannedPictures * winograd_tiles(spec)) {
