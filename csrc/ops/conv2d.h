@@ -82,9 +82,13 @@ Result<std::unique_ptr<Op>> make_conv2d_winograd(const Conv2dSpec& spec, size_t 
 
 // Without groups, and every value before its rounding fits int32.
 bool can_use_sparse(const Conv2dSpec& spec);
+struct SparseChoice {
+  SparseUse use;
+  bool against_winograd;  // the dense kernel would be Winograd's
+};
 // The form of blocks (kernels/sparse/sparse.h) with which leaving out zeros is fastest, if it is
-// faster than what make_conv2d() chooses else; kSparseForms if it is not, or must not be used.
-size_t choose_sparse_form(const Conv2dSpec& spec, SparseUse use, MemoryChoice memory);
+// faster than the dense kernel; kSparseForms if it is not, or must not be used.
+size_t choose_sparse_form(const Conv2dSpec& spec, const SparseChoice& choice);
 // What the environment variable WBCQ_SPARSE asks for: "always" or "never".
 Result<SparseUse> sparse_use_of_environment();
 Result<std::unique_ptr<Op>> make_conv2d_sparse(const Conv2dSpec& spec, size_t form);

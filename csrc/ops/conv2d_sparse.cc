@@ -15,9 +15,7 @@
 namespace wbcq {
 namespace {
 
-// Output channels that leave lane order together: as many as make a cache line of u8.
-constexpr size_t kChunkChannels = 64;
-constexpr size_t kChunkGroups = kChunkChannels / kSparseGroup;
+constexpr size_t kChunkGroups = kSparseChunk / kSparseGroup;
 
 class ConvSparseOp final : public Op {
  public:
@@ -57,7 +55,6 @@ class ConvSparseOp final : public Op {
 
  private:
   size_t row_bytes() const { return kernel_.pixels * kSparseQuad; }
-  size_t chunks() const { return ceil_div(weights_.groups(), kChunkGroups); }
   bool is_head() const { return output_.dtype == format::DType::kF32; }
   void expand(const OpBuffers& buffers, Range pixels, const uint8_t** pointers) const;
   void gather(const SparsePart& part, size_t pixels, const uint8_t* const* pointers,
@@ -67,7 +64,7 @@ class ConvSparseOp final : public Op {
                        const uint8_t** pointers, uint32_t* quads) const;
   // Channels of a chunk.
   size_t columns(size_t chunk) const {
-    return std::min(kChunkChannels, output_.channels - chunk * kChunkChannels);
+    return std::min(kSparseChunk, output_.channels - chunk * kSparseChunk);
   }
 
   const SparseKernel& kernel_;
@@ -124,18 +121,18 @@ std::unique_ptr<OpPlan> ConvSparseOp::plan(size_t batch, size_t threads) const {
   size_t input_bytes = 0;
   for (const Tensor* input : inputs_) input_bytes += batch * input->pixels() * input->channels;
   const size_t tiles = ceil_div(pixels, kernel_.pixels);
-  const ThreadGrid grid(tiles, input_bytes, chunks(), weights_.bytes(), threads);
+  const ThreadGrid grid(tiles, input_bytes, weights_.chunks(), weights_.bytes(), threads);
   return std::make_unique<ConvSparsePlan>(*this, grid, pixels);
 }
 
 ConvSparseOp::Scratch ConvSparseOp::scratch(size_t chunks) const {
-  const size_t rows = is_head() ? kChunkChannels : kChunkGroups;
+  const size_t rows = is_head() ? kSparseChunk : kChunkGroups;
   Scratch scratch = {};
   scratch.lhs = round_up(weights_.segments() * kernel_.pixels * sizeof(const uint8_t*), 64);
   scratch.sums = scratch.lhs + weights_.most_quads() * row_bytes();
   scratch.residual = scratch.sums;
   if (weights_.parts().size() > 1 || is_head())
-    scratch.residual += chunks * kChunkChannels * row_bytes();
+    scratch.residual += chunks * kSparseChunk * row_bytes();
   scratch.out = scratch.residual + (residual_ != nullptr ? kChunkGroups * row_bytes() : 0);
   scratch.bytes = scratch.out + rows * row_bytes();
   return scratch;
@@ -169,9 +166,10 @@ void ConvSparseOp::gather_residual(const OpBuffers& buffers, Range pixels, size_
                                    const uint8_t** pointers, uint32_t* quads) const {
   const size_t stride = residual_->layout.pixel_stride;
   const auto* pixel = reinterpret_cast<const uint8_t*>(buffers.inputs.back()) +
-                      residual_->layout.origin + pixels.begin * stride + chunk * kChunkChannels;
+                      residual_->layout.origin + pixels.begin * stride + chunk * kSparseChunk;
   for (size_t p = 0; p < pixels.size(); ++p, pixel += stride) pointers[p] = pixel;
-  kernel_.gather_plain({pointers, pixels.size(), 0, columns(chunk), quads});
+  kernel_.gather_plain(
+      {pointers, pixels.size(), 0, columns(chunk), weights_.outputs(chunk), quads});
 }
 
 void ConvSparseOp::finish(const OpBuffers& buffers, Range pixels, size_t chunk,
@@ -179,10 +177,11 @@ void ConvSparseOp::finish(const OpBuffers& buffers, Range pixels, size_t chunk,
   SparseScatter args = {};
   args.quads = static_cast<const uint32_t*>(quads);
   args.count = pixels.size();
+  args.order = is_head() ? nullptr : weights_.places(chunk);
   args.pixel_stride = output_.layout.pixel_stride;
   args.bytes = columns(chunk) * output_.element_bytes();
   args.pixels = reinterpret_cast<uint8_t*>(buffers.outputs[0]) + output_.layout.origin +
-                pixels.begin * args.pixel_stride + chunk * kChunkChannels * output_.element_bytes();
+                pixels.begin * args.pixel_stride + chunk * kSparseChunk * output_.element_bytes();
   kernel_.scatter(args);
   rounding_.apply_table(args.pixels, args.pixel_stride, args.count, args.bytes);
 }
@@ -217,10 +216,9 @@ void ConvSparseOp::run_unit(const ThreadGrid& grid, size_t pixels, size_t unit,
       args.first = &part == &parts.front();
       args.last = &part == &parts.back();
       for (size_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
-        const size_t group = chunk * kChunkGroups;
-        args.groups = std::min(kChunkGroups, weights_.groups() - group);
-        weights_.point(part, group, args);
-        args.sums = sums + (chunk - chunks.begin) * kChunkChannels * kernel_.pixels;
+        args.groups = ceil_div(columns(chunk), kSparseGroup);
+        weights_.point(part, chunk, args);
+        args.sums = sums + (chunk - chunks.begin) * kSparseChunk * kernel_.pixels;
         if (args.last && residual_ != nullptr) {
           gather_residual(buffers, range, chunk, pointers, residual);
         }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 namespace wbcq {
 namespace {
@@ -68,9 +69,25 @@ SparseCensus take_census(const Conv2dSpec& spec) {
   return census;
 }
 
+// At the fewest zeros that pay a sample of this size without any is not to be met.
+bool may_be_sparse(const Conv2dSpec& spec) {
+  constexpr size_t kSamples = 256;
+  const size_t quads = spec.weights.size() / kSparseQuad;
+  const size_t step = std::max<size_t>(1, quads / kSamples);
+  size_t zeros = 0;
+  for (size_t i = 0; i < quads; i += step) {
+    zeros += quad_at(spec.weights.data() + i * kSparseQuad, kSparseQuad) == 0 ? 1 : 0;
+  }
+  return zeros > 0;
+}
+
+size_t sparse_part_quads(const SparseKernel& kernel) {
+  return kPartBytes / (kernel.pixels * kSparseQuad);
+}
+
 SparseWeights::SparseWeights(const Conv2dSpec& spec, size_t form)
-    : segments_(spec.taps() * spec.inputs.size()), lists_(kSparseGroup / kSparseOutputs[form]) {
-  const size_t outputs = round_up(spec.output->channels, kSparseGroup);
+    : segments_(spec.taps() * spec.inputs.size()) {
+  const size_t outputs = round_up(spec.output->channels, kSparseChunk);
   start_.resize(outputs);
   mult_.resize(outputs);
   bias_.resize(outputs);
@@ -89,12 +106,24 @@ SparseWeights::SparseWeights(const Conv2dSpec& spec, size_t form)
     if (!spec.float_bias.empty()) bias_[o] = spec.float_bias[o];
   }
   split_depth(spec);
-  for (SparsePart& part : parts_) pack_part(spec, part);
-  size_t quads = 0;
-  for (const Tensor* input : spec.inputs) quads += ceil_div(input->channels, kSparseQuad);
-  density_ = static_cast<double>(blocks_.size() / (1 + kSparseOutputs[form])) *
-             static_cast<double>(kSparseOutputs[form]) /
-             static_cast<double>(quads * spec.taps() * outputs);
+  for (SparsePart& part : parts_) pack_part(spec, form, part);
+  places_.resize(outputs);
+  const std::vector<uint8_t>& order = parts_.back().outputs;
+  for (size_t i = 0; i < outputs; ++i) {
+    const size_t chunk = i / kSparseChunk * kSparseChunk;
+    places_[chunk + order[i]] = static_cast<uint8_t>(i - chunk);
+  }
+  const SparseCensus census = take_census(spec);
+  density_ = static_cast<double>(census.blocks[0]) / static_cast<double>(census.quads);
+}
+
+size_t SparseWeights::bytes() const {
+  size_t bytes = blocks_.size() * sizeof(int32_t) + places_.size() +
+                 start_.size() * (sizeof(int32_t) + 2 * sizeof(float));
+  for (const SparsePart& part : parts_) {
+    bytes += part.counts.size() * sizeof(uint32_t) + part.outputs.size();
+  }
+  return bytes;
 }
 
 // Into parts of equal numbers of quads.
@@ -102,8 +131,7 @@ void SparseWeights::split_depth(const Conv2dSpec& spec) {
   size_t tap_quads = 0;
   for (const Tensor* input : spec.inputs) tap_quads += ceil_div(input->channels, kSparseQuad);
   const size_t quads = tap_quads * spec.taps();
-  const size_t most = kPartBytes / (spec.kernels->sparse->pixels * kSparseQuad);
-  const size_t count = ceil_div(quads, most);
+  const size_t count = ceil_div(quads, sparse_part_quads(*spec.kernels->sparse));
   size_t segment = 0;
   size_t first = 0;
   for (size_t p = 0; p < count; ++p) {
@@ -124,32 +152,65 @@ void SparseWeights::split_depth(const Conv2dSpec& spec) {
   }
 }
 
-void SparseWeights::pack_part(const Conv2dSpec& spec, SparsePart& part) {
+// Lists are sorted by their length, and four that follow one another made a group.
+void SparseWeights::pack_part(const Conv2dSpec& spec, size_t form, SparsePart& part) {
+  struct Block {
+    int32_t place;
+    int32_t weights[kSparseGroup];
+  };
   const std::vector<size_t> offsets = segment_offsets(spec);
   const size_t row_bytes = spec.kernels->sparse->pixels * kSparseQuad;
-  part.counts = counts_.size();
-  for (size_t group = 0; group < groups(); ++group) {
+  const size_t block_outputs = kSparseOutputs[form];
+  std::vector<std::vector<Block>> lists(kSparseChunk / block_outputs);
+  std::vector<size_t> order(lists.size());
+  for (size_t chunk = 0; chunk < chunks(); ++chunk) {
     part.blocks.push_back(blocks_.size());
-    for (size_t list = 0; list < lists_; ++list) {
-      uint32_t count = 0;
-      size_t place = 0;
-      for (const SparsePiece& piece : part.pieces) {
-        const size_t channels = spec.inputs[piece.segment % spec.inputs.size()]->channels;
-        for (size_t c = piece.first_byte; c < piece.first_byte + piece.bytes;
-             c += kSparseQuad, place += row_bytes) {
-          int32_t quads[kSparseGroup];
-          const bool any = read_group(spec, group, offsets[piece.segment] + c, channels - c, quads);
-          if (!any || (lists_ > 1 && quads[list] == 0)) continue;
-          blocks_.push_back(static_cast<int32_t>(place));
-          if (lists_ > 1) {
-            blocks_.push_back(quads[list]);
-          } else {
-            blocks_.insert(blocks_.end(), quads, quads + kSparseGroup);
+    for (std::vector<Block>& list : lists) list.clear();
+    int32_t place = 0;
+    for (const SparsePiece& piece : part.pieces) {
+      const size_t channels = spec.inputs[piece.segment % spec.inputs.size()]->channels;
+      for (size_t c = piece.first_byte; c < piece.first_byte + piece.bytes; c += kSparseQuad) {
+        for (size_t i = 0; i < kSparseChunk / kSparseGroup; ++i) {
+          Block block = {place, {}};
+          const size_t group = chunk * kSparseChunk / kSparseGroup + i;
+          if (!read_group(spec, group, offsets[piece.segment] + c, channels - c, block.weights)) {
+            continue;
           }
-          ++count;
+          if (block_outputs == kSparseGroup) {
+            lists[i].push_back(block);
+            continue;
+          }
+          for (size_t o = 0; o < kSparseGroup; ++o) {
+            if (block.weights[o] == 0) continue;
+            lists[i * kSparseGroup + o].push_back({place, {block.weights[o]}});
+          }
+        }
+        place += static_cast<int32_t>(row_bytes);
+      }
+    }
+    std::iota(order.begin(), order.end(), size_t{0});
+    // Places without an output stay at the end.
+    const size_t columns = std::min(kSparseChunk, spec.output->channels - chunk * kSparseChunk);
+    const auto used = static_cast<ptrdiff_t>(ceil_div(columns, block_outputs));
+    std::stable_sort(order.begin(), order.begin() + used,
+                     [&](size_t a, size_t b) { return lists[a].size() > lists[b].size(); });
+    const size_t group_lists = kSparseGroup / block_outputs;
+    for (size_t first = 0; first < order.size(); first += group_lists) {
+      const size_t steps = lists[order[first]].size();
+      part.counts.push_back(static_cast<uint32_t>(steps));
+      for (size_t i = first; i < first + group_lists; ++i) {
+        for (size_t o = 0; o < block_outputs; ++o) {
+          part.outputs.push_back(static_cast<uint8_t>(order[i] * block_outputs + o));
         }
       }
-      counts_.push_back(count);
+      for (size_t step = 0; step < steps; ++step) {
+        for (size_t i = first; i < first + group_lists; ++i) {
+          const std::vector<Block>& list = lists[order[i]];
+          const Block block = step < list.size() ? list[step] : Block{0, {}};
+          blocks_.push_back(block.place);
+          blocks_.insert(blocks_.end(), block.weights, block.weights + block_outputs);
+        }
+      }
     }
   }
 }

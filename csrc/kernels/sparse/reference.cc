@@ -13,55 +13,48 @@ namespace {
 
 constexpr size_t kPixels = 8;
 
+uint8_t byte_of(const uint32_t* quad, size_t k) {
+  return reinterpret_cast<const uint8_t*>(quad)[k];
+}
+
 void gather(const SparseGather& args) {
-  for (size_t first = 0; first < args.bytes; first += kSparseQuad) {
-    const size_t bytes = args.bytes - first < kSparseQuad ? args.bytes - first : kSparseQuad;
-    uint32_t* quads = args.quads + first / kSparseQuad * kPixels;
+  for (size_t b = 0; b < (args.bytes + kSparseQuad - 1) / kSparseQuad * kSparseQuad; ++b) {
+    const size_t from = args.order != nullptr ? args.order[b] : b;
+    if (from >= args.bytes) continue;
+    auto* quads = reinterpret_cast<uint8_t*>(args.quads + b / kSparseQuad * kPixels);
     for (size_t p = 0; p < args.count; ++p) {
-      quads[p] = 0;
-      std::memcpy(quads + p, args.pixels[p] + args.first + first, bytes);
+      quads[p * kSparseQuad + b % kSparseQuad] = args.pixels[p][args.first + from];
     }
   }
 }
 
 void scatter(const SparseScatter& args) {
-  for (size_t first = 0; first < args.bytes; first += kSparseQuad) {
-    const size_t bytes = args.bytes - first < kSparseQuad ? args.bytes - first : kSparseQuad;
-    const uint32_t* quads = args.quads + first / kSparseQuad * kPixels;
+  for (size_t b = 0; b < args.bytes; ++b) {
+    const size_t from = args.order != nullptr ? args.order[b] : b;
+    const uint32_t* quads = args.quads + from / kSparseQuad * kPixels;
     for (size_t p = 0; p < args.count; ++p) {
-      std::memcpy(args.pixels + p * args.pixel_stride + first, quads + p, bytes);
+      args.pixels[p * args.pixel_stride + b] = byte_of(quads + p, from % kSparseQuad);
     }
   }
 }
 
-uint8_t byte_of(const uint32_t* quad, size_t k) {
-  return reinterpret_cast<const uint8_t*>(quad)[k];
-}
-
-// Adds one list of blocks of kOutputs outputs to their sums; unsigned, because partial sums may
+// Adds the product of a quad's pixels with the weights of one output, modulo 2^32: partial sums may
 // leave int32 where the final value does not.
-template <size_t kOutputs>
-const int32_t* add_blocks(const SparseTile& tile, const int32_t* blocks, size_t count,
-                          uint32_t (*sums)[kPixels]) {
-  for (size_t b = 0; b < count; ++b, blocks += 1 + kOutputs) {
-    const uint32_t* quads = tile.lhs + static_cast<uint32_t>(blocks[0]) / sizeof(uint32_t);
-    for (size_t o = 0; o < kOutputs; ++o) {
-      const auto* weights = reinterpret_cast<const int8_t*>(blocks + 1 + o);
-      for (size_t p = 0; p < tile.pixels; ++p) {
-        for (size_t k = 0; k < kSparseQuad; ++k) {
-          sums[o][p] += static_cast<uint32_t>(byte_of(quads + p, k) * weights[k]);
-        }
-      }
+void add_block(const SparseTile& tile, int32_t offset, int32_t quad, uint32_t (&sums)[kPixels]) {
+  const uint32_t* quads = tile.lhs + static_cast<uint32_t>(offset) / sizeof(uint32_t);
+  const auto* weights = reinterpret_cast<const int8_t*>(&quad);
+  for (size_t p = 0; p < tile.pixels; ++p) {
+    for (size_t k = 0; k < kSparseQuad; ++k) {
+      sums[p] += static_cast<uint32_t>(byte_of(quads + p, k) * weights[k]);
     }
   }
-  return blocks;
 }
 
 void store_u8(const SparseTile& tile, size_t group, const uint32_t (*sums)[kPixels]) {
   auto* out = static_cast<uint32_t*>(tile.out) + group * kPixels;
   for (size_t p = 0; p < tile.pixels; ++p) {
     for (size_t o = 0; o < kSparseGroup; ++o) {
-      const float mult = tile.mult[group * kSparseGroup + o];
+      const float mult = tile.mult[tile.outputs[group * kSparseGroup + o]];
       const auto sum = static_cast<int32_t>(sums[o][p]);
       uint8_t& byte = reinterpret_cast<uint8_t*>(out + p)[o];
       if (tile.residual == nullptr) {
@@ -76,42 +69,46 @@ void store_u8(const SparseTile& tile, size_t group, const uint32_t (*sums)[kPixe
   }
 }
 
-void store_f32(const SparseTile& tile, size_t group, const uint32_t (*sums)[kPixels]) {
-  for (size_t o = group * kSparseGroup; o < (group + 1) * kSparseGroup; ++o, ++sums) {
-    float* out = static_cast<float*>(tile.out) + o * kPixels;
-    for (size_t p = 0; p < tile.pixels; ++p) {
-      out[p] = static_cast<float>(static_cast<int32_t>((*sums)[p])) * tile.mult[o] + tile.bias[o];
-    }
+void store_f32(const SparseTile& tile, size_t output, const uint32_t (&sums)[kPixels]) {
+  float* out = static_cast<float*>(tile.out) + output * kPixels;
+  for (size_t p = 0; p < tile.pixels; ++p) {
+    out[p] =
+        static_cast<float>(static_cast<int32_t>(sums[p])) * tile.mult[output] + tile.bias[output];
   }
 }
 
-template <size_t kOutputs, bool kFloat>
-void run(const SparseTile& tile) {
+void run(const SparseTile& tile, size_t block_outputs, bool head) {
   const int32_t* blocks = tile.blocks;
-  const uint32_t* counts = tile.counts;
   for (size_t group = 0; group < tile.groups; ++group) {
+    const uint8_t* outputs = tile.outputs + group * kSparseGroup;
     uint32_t sums[kSparseGroup][kPixels];
-    int32_t* stored = tile.sums + group * kSparseGroup * kPixels;
     for (size_t o = 0; o < kSparseGroup; ++o) {
       for (size_t p = 0; p < tile.pixels; ++p) {
-        const int32_t sum =
-            tile.first ? tile.start[group * kSparseGroup + o] : stored[o * kPixels + p];
-        sums[o][p] = static_cast<uint32_t>(sum);
+        sums[o][p] = static_cast<uint32_t>(tile.first ? tile.start[outputs[o]]
+                                                      : tile.sums[outputs[o] * kPixels + p]);
       }
     }
-    for (size_t o = 0; o < kSparseGroup; o += kOutputs) {
-      blocks = add_blocks<kOutputs>(tile, blocks, *counts++, sums + o);
-    }
-    if (!tile.last) {
+    for (uint32_t step = 0; step < tile.counts[group]; ++step) {
       for (size_t o = 0; o < kSparseGroup; ++o) {
-        std::memcpy(stored + o * kPixels, sums[o], tile.pixels * sizeof(uint32_t));
+        const int32_t* block = block_outputs == 1 ? blocks + 2 * o : blocks;
+        add_block(tile, block[0], block_outputs == 1 ? block[1] : block[1 + o], sums[o]);
       }
-    } else if (kFloat) {
-      store_f32(tile, group, sums);
-    } else {
-      store_u8(tile, group, sums);
+      blocks += block_outputs == 1 ? 2 * kSparseGroup : 1 + kSparseGroup;
     }
+    for (size_t o = 0; o < kSparseGroup; ++o) {
+      if (!tile.last) {
+        std::memcpy(tile.sums + outputs[o] * kPixels, sums[o], tile.pixels * sizeof(uint32_t));
+      } else if (head) {
+        store_f32(tile, outputs[o], sums[o]);
+      }
+    }
+    if (tile.last && !head) store_u8(tile, group, sums);
   }
+}
+
+template <size_t kOutputs, bool kHead>
+void run(const SparseTile& tile) {
+  run(tile, kOutputs, kHead);
 }
 
 }  // namespace

@@ -21,8 +21,9 @@
 
 namespace wbcq {
 
-inline constexpr size_t kSparseQuad = 4;   // input channels of a block
-inline constexpr size_t kSparseGroup = 4;  // output channels that a kernel treats together
+inline constexpr size_t kSparseQuad = 4;    // input channels of a block
+inline constexpr size_t kSparseGroup = 4;   // output channels that a kernel treats together
+inline constexpr size_t kSparseChunk = 64;  // output channels that change places together
 
 // Pixel-in-lane order: "[n][pixels] quads" is n rows of SparseKernel::pixels dwords, of which a
 // tile uses the first ones; each dword holds 4 channels of a pixel.
@@ -37,36 +38,46 @@ struct SparseGather {
   size_t count;
   size_t first;
   size_t bytes;
+  const uint8_t* order;
   uint32_t* quads;
 };
 
-// And back: bytes [4 q, 4 q + 4) of every pixel become row q. Exactly `bytes` of each of the
-// `count` pixels are written.
+// And back: row q becomes bytes [4 q, 4 q + 4) of every pixel, or byte b of a pixel is byte
+// order[b] of the quads. Exactly `bytes` of each of the `count` pixels are written.
 struct SparseScatter {
   const uint32_t* quads;
   size_t count;
   size_t bytes;
+  const uint8_t* order;
   uint8_t* pixels;
   size_t pixel_stride;  // in bytes
 };
 
 // One tile of output pixels by `groups` groups of output channels over one part of the depth.
 //
-// blocks    [groups] lists of blocks, one after another: the quad's offset in bytes from lhs, then
-//           one dword of weights for a 1x4 block or four, of consecutive outputs, for a 4x4 block.
-// counts    blocks in each list: one list for each output (1x4) or each group (4x4).
+// Groups are put together, and follow one another, so that neighbouring lists are of nearly equal
+// length: a loop whose length changes all the time costs as much as several blocks for each
+// mispredicted end. So the outputs of a chunk are in an order of their own, which may differ from
+// part to part.
+//
+// outputs   [4 * groups] which output each place in a group stands for: an index into start, mult,
+//           bias and the rows of sums and of f32 results. 4x4 blocks: four that follow one another.
+// counts    [groups] steps of each list.
+// blocks    the lists, one after another. 1x4: a step is a block of each output of the group, the
+//           quad's offset in bytes from lhs and a dword of weights; shorter lists are filled up
+//           with zero weights. 4x4: a step is one block, an offset and four dwords of weights.
 // lhs       [quads][pixels] quads. Where the kernel's lhs_offset is 128 gather() has subtracted it.
-// start, mult, bias   of each output of the groups.
 // sums      int32 [outputs][pixels]: what the parts of the depth before this one gave, and what
-//           this one leaves for the next. Not used when a part is first and last.
-// residual  null, or [groups][pixels] quads as gather() wrote them with lhs_offset 0.
-// out       [groups][pixels] quads of u8, or [outputs][pixels] floats.
+//           this one leaves for the next. Not used by run_u8 for a part that is first and last.
+// residual  null, or [groups][pixels] quads, in the order of the groups, lhs_offset 0.
+// out       [groups][pixels] quads of u8, in the order of the groups, or [outputs][pixels] floats.
 // Buffers are 64-byte aligned. |acc * mult [+ shortcut]| < 2^31.
 struct SparseTile {
   size_t pixels;
   size_t groups;
-  const int32_t* blocks;
+  const uint8_t* outputs;
   const uint32_t* counts;
+  const int32_t* blocks;
   const uint32_t* lhs;
   const int32_t* start;
   const float* mult;

@@ -4,9 +4,9 @@
 // The including file defines before, in its anonymous namespace:
 //   kLanes, kVectors             dwords of a vector; vectors of a tile
 //   Ints                         kLanes int32
-//   Sums                         what products are added to; Sums::zero()
+//   Sums                         what products are added to; Sums::of(Ints)
 //   Quads load_quads(p), Weights broadcast(p), void dot(Sums&, Quads, Weights), Ints total(Sums)
-//   Ints load_ints(p), broadcast_ints(value), add(a, b); void store_ints(p, a)
+//   Ints load_ints(p), broadcast_ints(value); void store_ints(p, a)
 //   Requantizer, made of a SparseTile: void store(const Ints (&)[4], const float* mult,
 //       const uint32_t* residual, uint32_t* out): four outputs of kLanes pixels; residual may be
 //       null
@@ -21,113 +21,81 @@ namespace {
 
 constexpr size_t kPixels = kVectors * kLanes;
 
-// Blocks of four outputs share their loads of activations: kUsed * 4 sums.
-template <size_t kUsed>
-WBCQ_INLINE const int32_t* add_blocks_4x4(const uint8_t* lhs, const int32_t* blocks, size_t count,
-                                          Ints (&out)[kSparseGroup][kUsed]) {
-  Sums acc[kSparseGroup][kUsed];
+// One step of a group's list; `blocks` moves behind it.
+template <size_t kOutputs, size_t kUsed>
+WBCQ_INLINE void dot_step(const uint8_t* lhs, const int32_t*& blocks,
+                          Sums (&acc)[kSparseGroup][kUsed]) {
+  if constexpr (kOutputs == 1) {
 #pragma GCC unroll 4
-  for (size_t o = 0; o < kSparseGroup; ++o) {
+    for (size_t o = 0; o < kSparseGroup; ++o, blocks += 2) {
+      const uint8_t* a = lhs + static_cast<uint32_t>(blocks[0]);
+      const Weights w = broadcast(blocks + 1);
 #pragma GCC unroll 4
-    for (size_t v = 0; v < kUsed; ++v) acc[o][v] = Sums::zero();
-  }
-  const int32_t* const end = blocks + 5 * count;
-  for (; blocks != end; blocks += 5) {
-    const uint8_t* a = lhs + static_cast<uint32_t>(blocks[0]);
+      for (size_t v = 0; v < kUsed; ++v) {
+        dot(acc[o][v], load_quads(a + v * kLanes * kSparseQuad), w);
+      }
+    }
+  } else {
+    const uint8_t* a = lhs + static_cast<uint32_t>(*blocks++);
     Quads quads[kUsed];
 #pragma GCC unroll 4
     for (size_t v = 0; v < kUsed; ++v) quads[v] = load_quads(a + v * kLanes * kSparseQuad);
 #pragma GCC unroll 4
     for (size_t o = 0; o < kSparseGroup; ++o) {
-      const Weights w = broadcast(blocks + 1 + o);
+      const Weights w = broadcast(blocks++);
 #pragma GCC unroll 4
       for (size_t v = 0; v < kUsed; ++v) dot(acc[o][v], quads[v], w);
     }
   }
-#pragma GCC unroll 4
-  for (size_t o = 0; o < kSparseGroup; ++o) {
-#pragma GCC unroll 4
-    for (size_t v = 0; v < kUsed; ++v) out[o][v] = total(acc[o][v]);
-  }
-  return end;
-}
-
-template <size_t kUsed>
-WBCQ_INLINE void dot_block(const uint8_t* lhs, const int32_t* block, Sums (&acc)[kUsed]) {
-  const uint8_t* a = lhs + static_cast<uint32_t>(block[0]);
-  const Weights w = broadcast(block + 1);
-#pragma GCC unroll 4
-  for (size_t v = 0; v < kUsed; ++v) dot(acc[v], load_quads(a + v * kLanes * kSparseQuad), w);
-}
-
-// Two chains of sums: one of kUsed vectors would wait for its own results.
-template <size_t kUsed>
-WBCQ_INLINE const int32_t* add_blocks_1x4(const uint8_t* lhs, const int32_t* blocks, size_t count,
-                                          Ints (&out)[kUsed]) {
-  Sums even[kUsed], odd[kUsed];
-#pragma GCC unroll 4
-  for (size_t v = 0; v < kUsed; ++v) even[v] = odd[v] = Sums::zero();
-  const int32_t* end = blocks + 2 * count;
-  for (; end - blocks >= 4; blocks += 4) {
-    dot_block(lhs, blocks, even);
-    dot_block(lhs, blocks + 2, odd);
-  }
-  if (blocks != end) dot_block(lhs, blocks, even);
-#pragma GCC unroll 4
-  for (size_t v = 0; v < kUsed; ++v) out[v] = add(total(even[v]), total(odd[v]));
-  return end;
 }
 
 template <size_t kOutputs, size_t kUsed>
 void run_vectors(const SparseTile& tile, bool head) {
   const auto* lhs = reinterpret_cast<const uint8_t*>(tile.lhs);
   const int32_t* blocks = tile.blocks;
-  const uint32_t* counts = tile.counts;
   const Requantizer requantizer(tile);
+  const bool keep_sums = !tile.last || head;
   for (size_t group = 0; group < tile.groups; ++group) {
-    const size_t first = group * kSparseGroup;
-    int32_t* stored = tile.sums + first * kPixels;
-    Ints acc[kSparseGroup][kUsed];
-    if constexpr (kOutputs == 4) {
-      blocks = add_blocks_4x4<kUsed>(lhs, blocks, *counts++, acc);
-    } else {
-#pragma GCC unroll 4
-      for (size_t o = 0; o < kSparseGroup; ++o) {
-        blocks = add_blocks_1x4<kUsed>(lhs, blocks, *counts++, acc[o]);
-      }
-    }
+    const uint8_t* outputs = tile.outputs + group * kSparseGroup;
+    Sums acc[kSparseGroup][kUsed];
     if (tile.first) {
 #pragma GCC unroll 4
       for (size_t o = 0; o < kSparseGroup; ++o) {
-        const Ints start = broadcast_ints(tile.start[first + o]);
+        const Ints start = broadcast_ints(tile.start[outputs[o]]);
 #pragma GCC unroll 4
-        for (size_t v = 0; v < kUsed; ++v) acc[o][v] = add(acc[o][v], start);
+        for (size_t v = 0; v < kUsed; ++v) acc[o][v] = Sums::of(start);
       }
     } else {
 #pragma GCC unroll 4
       for (size_t o = 0; o < kSparseGroup; ++o) {
+        const int32_t* row = tile.sums + outputs[o] * kPixels;
 #pragma GCC unroll 4
-        for (size_t v = 0; v < kUsed; ++v) {
-          acc[o][v] = add(acc[o][v], load_ints(stored + o * kPixels + v * kLanes));
-        }
+        for (size_t v = 0; v < kUsed; ++v) acc[o][v] = Sums::of(load_ints(row + v * kLanes));
       }
     }
-    if (!tile.last || head) {
+    for (uint32_t left = tile.counts[group]; left != 0; --left) {
+      dot_step<kOutputs, kUsed>(lhs, blocks, acc);
+    }
+    if (keep_sums) {
 #pragma GCC unroll 4
       for (size_t o = 0; o < kSparseGroup; ++o) {
+        int32_t* row = tile.sums + outputs[o] * kPixels;
 #pragma GCC unroll 4
-        for (size_t v = 0; v < kUsed; ++v) store_ints(stored + o * kPixels + v * kLanes, acc[o][v]);
+        for (size_t v = 0; v < kUsed; ++v) store_ints(row + v * kLanes, total(acc[o][v]));
       }
       continue;
     }
+    const float mult[kSparseGroup] = {tile.mult[outputs[0]], tile.mult[outputs[1]],
+                                      tile.mult[outputs[2]], tile.mult[outputs[3]]};
     auto* out = static_cast<uint32_t*>(tile.out) + group * kPixels;
     const uint32_t* residual = tile.residual;
     if (residual != nullptr) residual += group * kPixels;
 #pragma GCC unroll 4
     for (size_t v = 0; v < kUsed; ++v) {
-      const Ints four[kSparseGroup] = {acc[0][v], acc[1][v], acc[2][v], acc[3][v]};
-      requantizer.store(four, tile.mult + first,
-                        residual != nullptr ? residual + v * kLanes : nullptr, out + v * kLanes);
+      const Ints four[kSparseGroup] = {total(acc[0][v]), total(acc[1][v]), total(acc[2][v]),
+                                       total(acc[3][v])};
+      requantizer.store(four, mult, residual != nullptr ? residual + v * kLanes : nullptr,
+                        out + v * kLanes);
     }
   }
 }

@@ -24,7 +24,7 @@ using Quads = __m512i;
 using Weights = __m512i;
 
 struct Sums {
-  static WBCQ_INLINE Sums zero() { return {_mm512_setzero_si512()}; }
+  static WBCQ_INLINE Sums of(Ints value) { return {value}; }
   __m512i v;
 };
 
@@ -37,7 +37,6 @@ WBCQ_INLINE void dot(Sums& sums, Quads quads, Weights weights) {
 WBCQ_INLINE Ints total(const Sums& sums) { return sums.v; }
 WBCQ_INLINE Ints load_ints(const int32_t* p) { return _mm512_load_si512(p); }
 WBCQ_INLINE Ints broadcast_ints(int32_t value) { return _mm512_set1_epi32(value); }
-WBCQ_INLINE Ints add(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
 WBCQ_INLINE void store_ints(int32_t* p, Ints a) { _mm512_store_si512(p, a); }
 
 class Requantizer {
@@ -123,6 +122,12 @@ WBCQ_INLINE void transpose(__m512i (&v)[16]) {
   }
 }
 
+WBCQ_INLINE void permute(__m512i (&v)[16], const uint8_t* order) {
+  const __m512i index = _mm512_loadu_si512(order);
+#pragma GCC unroll 16
+  for (size_t i = 0; i < 16; ++i) v[i] = _mm512_permutexvar_epi8(index, v[i]);
+}
+
 WBCQ_INLINE __mmask64 first_bytes(size_t count) {
   return count >= 64 ? ~__mmask64{0} : (__mmask64{1} << count) - 1;
 }
@@ -140,6 +145,7 @@ void gather(const SparseGather& args) {
       __m512i v[kLanes];
 #pragma GCC unroll 16
       for (size_t i = 0; i < kLanes; ++i) v[i] = _mm512_maskz_loadu_epi8(mask, pixels[i] + first);
+      if (args.order != nullptr) permute(v, args.order);
       transpose(v);
       uint32_t* quads = args.quads + first / kSparseQuad * (kVectors * kLanes) + p;
       const size_t left = (args.bytes - first + kSparseQuad - 1) / kSparseQuad;
@@ -163,6 +169,7 @@ void scatter(const SparseScatter& args) {
         v[i] = _mm512_load_si512(quads + (i < left ? i : 0) * (kVectors * kLanes));
       }
       transpose(v);
+      if (args.order != nullptr) permute(v, args.order);
       const __mmask64 mask = first_bytes(args.bytes - first);
 #pragma GCC unroll 16
       for (size_t i = 0; i < kLanes; ++i) {

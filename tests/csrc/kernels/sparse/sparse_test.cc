@@ -58,14 +58,29 @@ class SparseKernelTest : public ::testing::TestWithParam<Entry> {
     return random_.uniform(lo, hi);
   }
 
-  // Whether a list holds the block of a quad.
-  std::vector<bool> draw_list(Fill fill, size_t quads) {
-    std::vector<bool> list(quads, fill == Fill::kFull);
-    if (fill == Fill::kOne) list[static_cast<size_t>(random_.uniform(0, quads - 1))] = true;
-    if (fill == Fill::kSome) {
-      for (size_t q = 0; q < quads; ++q) list[q] = random_.one_in(3);
+  // The quads whose blocks a list holds.
+  std::vector<size_t> draw_list(Fill fill, size_t quads) {
+    if (fill == Fill::kEmpty) return {};
+    if (fill == Fill::kOne) {
+      return {static_cast<size_t>(random_.uniform(0, static_cast<int64_t>(quads) - 1))};
+    }
+    std::vector<size_t> list;
+    for (size_t q = 0; q < quads; ++q) {
+      if (fill == Fill::kFull || random_.one_in(3)) list.push_back(q);
     }
     return list;
+  }
+
+  // The outputs in any order, `block` of them at a time.
+  std::vector<uint8_t> draw_order(size_t outputs, size_t block) {
+    std::vector<size_t> firsts;
+    for (size_t o = 0; o < outputs; o += block) firsts.push_back(o);
+    std::shuffle(firsts.begin(), firsts.end(), random_.engine());
+    std::vector<uint8_t> order;
+    for (const size_t first : firsts) {
+      for (size_t o = first; o < first + block; ++o) order.push_back(static_cast<uint8_t>(o));
+    }
+    return order;
   }
 
   // Random lists of blocks, in `parts` parts of the depth, for a tile of `pixels` pixels.
@@ -114,34 +129,45 @@ class SparseKernelTest : public ::testing::TestWithParam<Entry> {
 
     std::vector<int64_t> acc(outputs * row);
     for (size_t i = 0; i < acc.size(); ++i) acc[i] = start[i / row];
+    std::vector<uint8_t> order;
     for (size_t part = 0; part < parts; ++part) {
       std::vector<int32_t> blocks;
       std::vector<uint32_t> counts;
-      for (size_t first = 0; first < outputs; first += per_block) {
-        const Fill fill = kFills[random_.uniform(0, 3)];
-        const std::vector<bool> list = draw_list(fill, quads);
-        counts.push_back(static_cast<uint32_t>(std::count(list.begin(), list.end(), true)));
-        for (size_t q = 0; q < quads; ++q) {
-          if (!list[q]) continue;
-          blocks.push_back(static_cast<int32_t>(q * row * sizeof(uint32_t)));
-          for (size_t o = first; o < first + per_block; ++o) {
-            int8_t w[4];
-            for (int8_t& x : w) x = static_cast<int8_t>(drawn(values, -127, 127));
-            int32_t word;
-            std::memcpy(&word, w, 4);
-            blocks.push_back(word);
-            for (size_t p = 0; p < pixels; ++p) {
-              for (size_t k = 0; k < 4; ++k) {
-                const int64_t a = activations[((part * quads + q) * row + p) * 4 + k];
-                // Kernels that want signed activations read the same bytes as such.
-                const int64_t x =
-                    kernel().lhs_offset != 0 ? static_cast<int8_t>(static_cast<uint8_t>(a)) : a;
-                acc[o * row + p] += x * w[k];
+      order = draw_order(outputs, per_block);
+      for (size_t first = 0; first < outputs; first += kSparseGroup) {
+        // 1x4: a list for each output, filled up to the longest; 4x4: one list.
+        std::vector<std::vector<size_t>> lists;
+        for (size_t i = 0; i < kSparseGroup / per_block; ++i) {
+          lists.push_back(draw_list(kFills[random_.uniform(0, 3)], quads));
+        }
+        size_t steps = 0;
+        for (const auto& list : lists) steps = std::max(steps, list.size());
+        counts.push_back(static_cast<uint32_t>(steps));
+        for (size_t step = 0; step < steps; ++step) {
+          for (size_t i = 0; i < lists.size(); ++i) {
+            const bool filled = step >= lists[i].size();
+            const size_t q = filled ? 0 : lists[i][step];
+            blocks.push_back(static_cast<int32_t>(q * row * sizeof(uint32_t)));
+            for (size_t j = 0; j < per_block; ++j) {
+              int8_t w[4] = {};
+              for (int8_t& x : w) x = static_cast<int8_t>(filled ? 0 : drawn(values, -127, 127));
+              int32_t word;
+              std::memcpy(&word, w, 4);
+              blocks.push_back(word);
+              const size_t o = order[first + i * per_block + j];
+              for (size_t p = 0; p < pixels; ++p) {
+                for (size_t k = 0; k < 4; ++k) {
+                  const uint8_t a = activations[((part * quads + q) * row + p) * 4 + k];
+                  // Kernels that want signed activations read the same bytes as such.
+                  const int x = kernel().lhs_offset != 0 ? static_cast<int8_t>(a) : a;
+                  acc[o * row + p] += int64_t{x} * w[k];
+                }
               }
             }
           }
         }
       }
+      tile.outputs = order.data();
       tile.blocks = blocks.data();
       tile.counts = counts.data();
       tile.lhs = lhs + part * quads * row;
@@ -150,7 +176,8 @@ class SparseKernelTest : public ::testing::TestWithParam<Entry> {
       (head ? kernel().run_f32 : kernel().run_u8)[form](tile);
     }
 
-    for (size_t o = 0; o < outputs; ++o) {
+    for (size_t place = 0; place < outputs; ++place) {
+      const size_t o = order[place];
       for (size_t p = 0; p < pixels; ++p) {
         const auto sum = static_cast<float>(static_cast<int32_t>(acc[o * row + p]));
         float value = expected_product(sum, mult[o]);
@@ -160,7 +187,7 @@ class SparseKernelTest : public ::testing::TestWithParam<Entry> {
           ASSERT_EQ(actual, expected_sum(value, bias[o])) << "output " << o << ", pixel " << p;
           continue;
         }
-        const size_t byte = (o / 4 * row + p) * 4 + o % 4;
+        const size_t byte = (place / 4 * row + p) * 4 + place % 4;
         if (has_residual) {
           const auto r = static_cast<float>(shortcut[byte] - tile.residual_zero_point);
           value = expected_sum(value, expected_product(r, tile.residual_multiplier));
@@ -237,7 +264,7 @@ TEST_P(SparseKernelTest, GatherAndScatter) {
     for (const bool plain : {false, true}) {
       const int offset = plain ? 0 : kernel().lhs_offset;
       (plain ? kernel().gather_plain
-             : kernel().gather)({pointers.data(), pixels, first, bytes, lanes});
+             : kernel().gather)({pointers.data(), pixels, first, bytes, nullptr, lanes});
       const auto at = [&](size_t p, size_t b) -> uint8_t {
         return reinterpret_cast<uint8_t*>(lanes + b / 4 * kernel().pixels + p)[b % 4];
       };
@@ -251,12 +278,43 @@ TEST_P(SparseKernelTest, GatherAndScatter) {
     const size_t stride = bytes + static_cast<size_t>(random_.uniform(0, 5));
     GuardedBuffer<uint8_t> out((pixels - 1) * stride + bytes);
     const std::vector<uint8_t> before(out.data(), out.data() + out.size());
-    kernel().scatter({lanes, pixels, bytes, out.data(), stride});
+    kernel().scatter({lanes, pixels, bytes, nullptr, out.data(), stride});
     for (size_t at_byte = 0; at_byte < out.size(); ++at_byte) {
       const size_t p = at_byte / stride, b = at_byte % stride;
       ASSERT_EQ(out[at_byte], b < bytes ? pointers[p][first + b] : before[at_byte])
           << "pixel " << p << ", byte " << b;
     }
+  }
+}
+
+// Bytes of a chunk change places on the way in, and back on the way out.
+TEST_P(SparseKernelTest, Order) {
+  for (int i = 0; i < 200; ++i) {
+    const auto pixels =
+        static_cast<size_t>(random_.uniform(1, static_cast<int64_t>(kernel().pixels)));
+    const auto bytes = static_cast<size_t>(random_.uniform(1, kSparseChunk));
+    const size_t quads = (bytes + 3) / 4;
+    std::vector<uint8_t> order = draw_order(quads * 4, random_.one_in(2) ? 1 : 4);
+    order.resize(kSparseChunk);
+    std::vector<uint8_t> places(kSparseChunk);
+    for (size_t b = 0; b < quads * 4; ++b) places[order[b]] = static_cast<uint8_t>(b);
+    GuardedBuffer<uint8_t> in(pixels * bytes), out(pixels * bytes);
+    std::vector<const uint8_t*> pointers;
+    for (size_t b = 0; b < in.size(); ++b) in[b] = static_cast<uint8_t>(random_.uniform(0, 255));
+    for (size_t p = 0; p < pixels; ++p) pointers.push_back(in.data() + p * bytes);
+    AlignedBuffer memory;
+    auto* lanes = allocate<uint32_t>(memory, quads * kernel().pixels);
+    kernel().gather_plain({pointers.data(), pixels, 0, bytes, order.data(), lanes});
+    for (size_t p = 0; p < pixels; ++p) {
+      for (size_t b = 0; b < quads * 4; ++b) {
+        if (order[b] >= bytes) continue;
+        ASSERT_EQ(reinterpret_cast<uint8_t*>(lanes + b / 4 * kernel().pixels + p)[b % 4],
+                  pointers[p][order[b]])
+            << "pixel " << p << ", byte " << b << " of " << bytes;
+      }
+    }
+    kernel().scatter({lanes, pixels, bytes, places.data(), out.data(), bytes});
+    for (size_t b = 0; b < out.size(); ++b) ASSERT_EQ(out[b], in[b]) << "byte " << b;
   }
 }
 
