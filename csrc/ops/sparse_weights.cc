@@ -189,11 +189,14 @@ void SparseWeights::pack_part(const Conv2dSpec& spec, size_t form, SparsePart& p
       }
     }
     std::iota(order.begin(), order.end(), size_t{0});
-    // Places without an output stay at the end.
+    // Insertion, of at most 64: a library's sort takes more code than all else here. Places without
+    // an output stay at the end.
     const size_t columns = std::min(kSparseChunk, spec.output->channels - chunk * kSparseChunk);
-    const auto used = static_cast<ptrdiff_t>(ceil_div(columns, block_outputs));
-    std::stable_sort(order.begin(), order.begin() + used,
-                     [&](size_t a, size_t b) { return lists[a].size() > lists[b].size(); });
+    for (size_t i = 1; i < ceil_div(columns, block_outputs); ++i) {
+      for (size_t j = i; j > 0 && lists[order[j - 1]].size() < lists[order[j]].size(); --j) {
+        std::swap(order[j - 1], order[j]);
+      }
+    }
     const size_t group_lists = kSparseGroup / block_outputs;
     for (size_t first = 0; first < order.size(); first += group_lists) {
       const size_t steps = lists[order[first]].size();
