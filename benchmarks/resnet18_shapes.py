@@ -52,12 +52,19 @@ RESNET18 = (
 )
 
 
-def conv_program(shape: ConvShape, rng: np.random.Generator) -> Program:
-    """Quantize, the convolution with ReLU, dequantize; the convolution is operator 1."""
+def conv_program(
+    shape: ConvShape, rng: np.random.Generator, keep: np.ndarray | None = None
+) -> Program:
+    """Quantize, the convolution with ReLU, dequantize; the convolution is operator 1.
+
+    ``keep``, of the weights' shape (outputs, kernel, kernel, inputs), is False where they are zero.
+    """
     x_scale, y_scale = 0.02, 0.05
     weight = rng.integers(
         -127, 128, (shape.out_channels, shape.kernel, shape.kernel, shape.in_channels), np.int8
     )
+    if keep is not None:
+        weight *= keep
     tensors = (
         Tensor("input", "f32", shape.size, shape.size, shape.in_channels),
         Tensor("x", "u8", shape.size, shape.size, shape.in_channels, x_scale, 7),

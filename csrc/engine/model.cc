@@ -144,6 +144,8 @@ void Model::read_io(const format::ModelFile& file) {
 Status Model::read_ops(const format::ModelFile& file, const KernelTable& kernels) {
   const Result<WinogradUse> winograd = winograd_use_of_environment();
   if (!winograd.ok()) return winograd.status();
+  const Result<SparseUse> sparse = sparse_use_of_environment();
+  if (!sparse.ok()) return sparse.status();
   for (const format::OpRecord& record : file.ops()) {
     Step step;
     OpSource source = {};
@@ -153,6 +155,7 @@ Status Model::read_ops(const format::ModelFile& file, const KernelTable& kernels
     source.kernels = &kernels;
     source.memory = memory_;
     source.winograd = winograd.value();
+    source.sparse = sparse.value();
     for (const uint32_t tensor : file.op_inputs(record)) {
       source.inputs.push_back(&tensors_[tensor]);
       step.inputs.push_back(tensor);

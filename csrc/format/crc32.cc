@@ -11,7 +11,7 @@ namespace {
 constexpr size_t kSlices = 16;
 using Tables = std::array<std::array<uint32_t, 256>, kSlices>;
 
-constexpr Tables make_tables() {
+Tables make_tables() {
   Tables tables = {};
   for (uint32_t byte = 0; byte < 256; ++byte) {
     uint32_t crc = byte;
@@ -27,28 +27,28 @@ constexpr Tables make_tables() {
   return tables;
 }
 
-constexpr Tables kTables = make_tables();
-
 // The four bytes of `word`, followed by `zeros` further bytes of the step.
-uint32_t look_up(uint32_t word, size_t zeros) {
-  return kTables[zeros + 3][word & 0xFF] ^ kTables[zeros + 2][(word >> 8) & 0xFF] ^
-         kTables[zeros + 1][(word >> 16) & 0xFF] ^ kTables[zeros][word >> 24];
+uint32_t look_up(const Tables& tables, uint32_t word, size_t zeros) {
+  return tables[zeros + 3][word & 0xFF] ^ tables[zeros + 2][(word >> 8) & 0xFF] ^
+         tables[zeros + 1][(word >> 16) & 0xFF] ^ tables[zeros][word >> 24];
 }
 
 }  // namespace
 
 uint32_t crc32(std::span<const std::byte> bytes, uint32_t previous) {
+  // Made here rather than by the compiler: 16 KB less in the file.
+  static const Tables tables = make_tables();
   uint32_t crc = ~previous;
   const std::byte* data = bytes.data();
   size_t size = bytes.size();
   for (; size >= kSlices; size -= kSlices, data += kSlices) {
     uint32_t words[4];
     std::memcpy(words, data, sizeof(words));
-    crc = look_up(words[0] ^ crc, 12) ^ look_up(words[1], 8) ^ look_up(words[2], 4) ^
-          look_up(words[3], 0);
+    crc = look_up(tables, words[0] ^ crc, 12) ^ look_up(tables, words[1], 8) ^
+          look_up(tables, words[2], 4) ^ look_up(tables, words[3], 0);
   }
   for (; size > 0; --size, ++data) {
-    crc = (crc >> 8) ^ kTables[0][(crc ^ static_cast<uint32_t>(*data)) & 0xFF];
+    crc = (crc >> 8) ^ tables[0][(crc ^ static_cast<uint32_t>(*data)) & 0xFF];
   }
   return ~crc;
 }

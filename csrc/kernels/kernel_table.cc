@@ -11,6 +11,8 @@ namespace wbcq {
 #include "kernels/gemm/kernels.inc"
 #define WBCQ_WINOGRAD_KERNEL(isa, object) extern const WinogradKernel object;
 #include "kernels/winograd/kernels.inc"
+#define WBCQ_SPARSE_KERNEL(isa, object) extern const SparseKernel object;
+#include "kernels/sparse/kernels.inc"
 #define WBCQ_POOL_KERNELS(isa, object) extern const PoolKernels object;
 #include "kernels/pool/kernels.inc"
 #define WBCQ_ELEMENTWISE_KERNELS(isa, object) extern const ElementwiseKernels object;
@@ -79,6 +81,8 @@ Tables build_tables() {
 #include "kernels/gemm/kernels.inc"
 #define WBCQ_WINOGRAD_KERNEL(isa, object) own[index_of(Isa::k##isa)].winograd = &object;
 #include "kernels/winograd/kernels.inc"
+#define WBCQ_SPARSE_KERNEL(isa, object) own[index_of(Isa::k##isa)].sparse = &object;
+#include "kernels/sparse/kernels.inc"
 #define WBCQ_POOL_KERNELS(isa, object) own[index_of(Isa::k##isa)].pool = &object;
 #include "kernels/pool/kernels.inc"
 #define WBCQ_ELEMENTWISE_KERNELS(isa, object) own[index_of(Isa::k##isa)].elementwise = &object;
@@ -109,6 +113,7 @@ Tables build_tables() {
     best.isa = isa;
     if (table.gemm != nullptr) best.gemm = table.gemm;
     if (table.winograd != nullptr) best.winograd = table.winograd;
+    if (table.sparse != nullptr) best.sparse = table.sparse;
     if (table.pool != nullptr) best.pool = table.pool;
     if (table.elementwise != nullptr) best.elementwise = table.elementwise;
     if (table.convert != nullptr) best.convert = table.convert;

@@ -16,6 +16,7 @@
 #include "kernels/pool/pool.h"
 #include "kernels/pool_f32/pool_f32.h"
 #include "kernels/resize/resize.h"
+#include "kernels/sparse/sparse.h"
 #include "kernels/stem/stem.h"
 #include "kernels/winograd/winograd.h"
 
@@ -27,6 +28,7 @@ struct KernelTable {
   Isa isa;
   const GemmKernel* gemm;
   const WinogradKernel* winograd;
+  const SparseKernel* sparse;
   const PoolKernels* pool;
   const ElementwiseKernels* elementwise;
   const ConvertKernels* convert;

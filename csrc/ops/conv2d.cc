@@ -128,9 +128,12 @@ Result<std::unique_ptr<Op>> make_conv2d(const OpSource& source) {
   }
   spec.kernels = source.kernels;
   if (is_depthwise(spec)) return make_conv2d_depthwise(spec);
-  if (can_use_stem(spec)) return make_conv2d_stem(spec);
+  if (can_use_stem(spec) && source.sparse != SparseUse::kAlways) return make_conv2d_stem(spec);
   const size_t least_tiles = least_winograd_tiles(spec, source.winograd, source.memory);
-  if (least_tiles <= kPlannedPictures * winograd_tiles(spec)) {
+  const bool takes_winograd = least_tiles <= kPlannedPictures * winograd_tiles(spec);
+  const size_t form = choose_sparse_form(spec, {source.sparse, takes_winograd});
+  if (form < kSparseForms) return make_conv2d_sparse(spec, form);
+  if (takes_winograd) {
     return make_conv2d_winograd(spec, least_tiles);
   }
   Result<std::unique_ptr<Conv2dGemm>> op = make_conv2d_gemm(spec);

@@ -80,6 +80,19 @@ size_t winograd_tiles(const Conv2dSpec& spec);
 // Batches of fewer tiles are convolved directly.
 Result<std::unique_ptr<Op>> make_conv2d_winograd(const Conv2dSpec& spec, size_t least_tiles);
 
+// Without groups, and every value before its rounding fits int32.
+bool can_use_sparse(const Conv2dSpec& spec);
+struct SparseChoice {
+  SparseUse use;
+  bool against_winograd;  // the dense kernel would be Winograd's
+};
+// The form of blocks (kernels/sparse/sparse.h) with which leaving out zeros is fastest, if it is
+// faster than the dense kernel; kSparseForms if it is not, or must not be used.
+size_t choose_sparse_form(const Conv2dSpec& spec, const SparseChoice& choice);
+// What the environment variable WBCQ_SPARSE asks for: "always" or "never".
+Result<SparseUse> sparse_use_of_environment();
+Result<std::unique_ptr<Op>> make_conv2d_sparse(const Conv2dSpec& spec, size_t form);
+
 }  // namespace wbcq
 
 #endif  // WBCQ_OPS_CONV2D_H_

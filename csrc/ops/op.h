@@ -106,6 +106,10 @@ struct ConstBlob {
 // for those who cannot spare the memory, never or wherever they are exact. The bits are the same.
 enum class WinogradUse { kMeasured, kNever, kAlways };
 
+// Whether convolutions leave out the zero blocks of their weights: where measurements say so, never,
+// or always. The bits are the same.
+enum class SparseUse { kMeasured, kNever, kAlways };
+
 // An operator of a validated model file (format/reader.h). Tensors and kernels outlive the Op;
 // blobs need not.
 struct OpSource {
@@ -119,6 +123,7 @@ struct OpSource {
   const KernelTable* kernels;
   MemoryChoice memory = MemoryChoice::kSpeed;
   WinogradUse winograd = WinogradUse::kMeasured;
+  SparseUse sparse = SparseUse::kMeasured;
 };
 
 Result<std::unique_ptr<Op>> make_op(const OpSource& source);

@@ -21,6 +21,7 @@ struct ConvCase {
   Tensor input, residual, output;
   bool has_residual, head;
   WinogradUse winograd = WinogradUse::kMeasured;
+  SparseUse sparse = SparseUse::kMeasured;
   std::vector<int8_t> weights;
   std::vector<int32_t> bias;
   std::vector<float> float_bias;
@@ -63,6 +64,7 @@ struct ConvCase {
         {{}, std::as_bytes(std::span(weight_scales))}};
     source.kernels = &kernels;
     source.winograd = winograd;
+    source.sparse = sparse;
     return source;
   }
 

@@ -1,0 +1,126 @@
+// The contract of sparse.h in plain C++, for machines without kernels of their own and as what the
+// others are compared with.
+#include <cstring>
+
+#include "kernels/sparse/sparse.h"
+#include "quant/requant.h"
+
+namespace wbcq {
+
+extern const SparseKernel sparse_reference;
+
+namespace {
+
+constexpr size_t kPixels = 8;
+
+uint8_t byte_of(const uint32_t* quad, size_t k) {
+  return reinterpret_cast<const uint8_t*>(quad)[k];
+}
+
+void gather(const SparseGather& args) {
+  for (size_t b = 0; b < (args.bytes + kSparseQuad - 1) / kSparseQuad * kSparseQuad; ++b) {
+    const size_t from = args.order != nullptr ? args.order[b] : b;
+    if (from >= args.bytes) continue;
+    auto* quads = reinterpret_cast<uint8_t*>(args.quads + b / kSparseQuad * kPixels);
+    for (size_t p = 0; p < args.count; ++p) {
+      quads[p * kSparseQuad + b % kSparseQuad] = args.pixels[p][args.first + from];
+    }
+  }
+}
+
+void scatter(const SparseScatter& args) {
+  for (size_t b = 0; b < args.bytes; ++b) {
+    const size_t from = args.order != nullptr ? args.order[b] : b;
+    const uint32_t* quads = args.quads + from / kSparseQuad * kPixels;
+    for (size_t p = 0; p < args.count; ++p) {
+      args.pixels[p * args.pixel_stride + b] = byte_of(quads + p, from % kSparseQuad);
+    }
+  }
+}
+
+// Adds the product of a quad's pixels with the weights of one output, modulo 2^32: partial sums may
+// leave int32 where the final value does not.
+void add_block(const SparseTile& tile, int32_t offset, int32_t quad, uint32_t (&sums)[kPixels]) {
+  const uint32_t* quads = tile.lhs + static_cast<uint32_t>(offset) / sizeof(uint32_t);
+  const auto* weights = reinterpret_cast<const int8_t*>(&quad);
+  for (size_t p = 0; p < tile.pixels; ++p) {
+    for (size_t k = 0; k < kSparseQuad; ++k) {
+      sums[p] += static_cast<uint32_t>(byte_of(quads + p, k) * weights[k]);
+    }
+  }
+}
+
+void store_u8(const SparseTile& tile, size_t group, const uint32_t (*sums)[kPixels]) {
+  auto* out = static_cast<uint32_t*>(tile.out) + group * kPixels;
+  for (size_t p = 0; p < tile.pixels; ++p) {
+    for (size_t o = 0; o < kSparseGroup; ++o) {
+      const float mult = tile.mult[tile.outputs[group * kSparseGroup + o]];
+      const auto sum = static_cast<int32_t>(sums[o][p]);
+      uint8_t& byte = reinterpret_cast<uint8_t*>(out + p)[o];
+      if (tile.residual == nullptr) {
+        byte = requantize(sum, mult, tile.zero_point, tile.lo, tile.hi);
+      } else {
+        const int32_t residual =
+            byte_of(tile.residual + group * kPixels + p, o) - tile.residual_zero_point;
+        byte = requantize_add(sum, mult, residual, tile.residual_multiplier, tile.zero_point,
+                              tile.lo, tile.hi);
+      }
+    }
+  }
+}
+
+void store_f32(const SparseTile& tile, size_t output, const uint32_t (&sums)[kPixels]) {
+  float* out = static_cast<float*>(tile.out) + output * kPixels;
+  for (size_t p = 0; p < tile.pixels; ++p) {
+    out[p] =
+        static_cast<float>(static_cast<int32_t>(sums[p])) * tile.mult[output] + tile.bias[output];
+  }
+}
+
+void run(const SparseTile& tile, size_t block_outputs, bool head) {
+  const int32_t* blocks = tile.blocks;
+  for (size_t group = 0; group < tile.groups; ++group) {
+    const uint8_t* outputs = tile.outputs + group * kSparseGroup;
+    uint32_t sums[kSparseGroup][kPixels];
+    for (size_t o = 0; o < kSparseGroup; ++o) {
+      for (size_t p = 0; p < tile.pixels; ++p) {
+        sums[o][p] = static_cast<uint32_t>(tile.first ? tile.start[outputs[o]]
+                                                      : tile.sums[outputs[o] * kPixels + p]);
+      }
+    }
+    for (uint32_t step = 0; step < tile.counts[group]; ++step) {
+      for (size_t o = 0; o < kSparseGroup; ++o) {
+        const int32_t* block = block_outputs == 1 ? blocks + 2 * o : blocks;
+        add_block(tile, block[0], block_outputs == 1 ? block[1] : block[1 + o], sums[o]);
+      }
+      blocks += block_outputs == 1 ? 2 * kSparseGroup : 1 + kSparseGroup;
+    }
+    for (size_t o = 0; o < kSparseGroup; ++o) {
+      if (!tile.last) {
+        std::memcpy(tile.sums + outputs[o] * kPixels, sums[o], tile.pixels * sizeof(uint32_t));
+      } else if (head) {
+        store_f32(tile, outputs[o], sums[o]);
+      }
+    }
+    if (tile.last && !head) store_u8(tile, group, sums);
+  }
+}
+
+template <size_t kOutputs, bool kHead>
+void run(const SparseTile& tile) {
+  run(tile, kOutputs, kHead);
+}
+
+}  // namespace
+
+const SparseKernel sparse_reference = {
+    {"sparse_u8_u8_s8c_1x4_reference", "sparse_u8_u8_s8c_4x4_reference"},
+    kPixels,
+    /*lhs_offset=*/0,
+    gather,
+    gather,
+    scatter,
+    {run<1, false>, run<4, false>},
+    {run<1, true>, run<4, true>}};
+
+}  // namespace wbcq

@@ -1,0 +1,116 @@
+// Products of activations with weights that are mostly zero.
+//
+// Weights are kept in blocks of 4 consecutive input channels by 1 or 4 output channels; blocks of
+// zeros are left out. A vector lane holds one output pixel: a block is one load of 4 channels of as
+// many pixels as a vector has lanes, and one dot product of that vector with 4 broadcast weights
+// for each of its outputs. The position of a block is nothing but where that load begins, so zeros
+// that are left out cost nothing, wherever they are.
+//
+//   acc[o][p]   = start[o] + sum over blocks, k of lhs[quad][p][k] * w[o][k]
+//   u8 output:    clamp(rne(float(acc) * mult[o] [+ shortcut]) + z, lo, hi), shortcut =
+//                 float(residual[o][p] - z_r) * m_r
+//   f32 output:   float(acc) * mult[o] + bias[o]
+//
+// Sums are exact modulo 2^32 and every float operation is one binary32 operation rounded to nearest
+// even: the bits of kernels/gemm (docs/design/numerics.md).
+#ifndef WBCQ_KERNELS_SPARSE_SPARSE_H_
+#define WBCQ_KERNELS_SPARSE_SPARSE_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace wbcq {
+
+inline constexpr size_t kSparseQuad = 4;    // input channels of a block
+inline constexpr size_t kSparseGroup = 4;   // output channels that a kernel treats together
+inline constexpr size_t kSparseChunk = 64;  // output channels that change places together
+
+// Pixel-in-lane order: "[n][pixels] quads" is n rows of SparseKernel::pixels dwords, of which a
+// tile uses the first ones; each dword holds 4 channels of a pixel.
+//
+// From pixels to lanes: row q of `quads` becomes bytes [first + 4 q, first + 4 q + 4) of every
+// pixel. pixels     pointers to pixels; at least one, at most SparseKernel::pixels bytes      of
+// each pixel from `first` on; exactly these are read, and what the last quad has
+//            beyond them is anything: it meets weights of zero.
+// quads      64-byte aligned; lanes beyond `count` up to a whole vector are written as well.
+struct SparseGather {
+  const uint8_t* const* pixels;
+  size_t count;
+  size_t first;
+  size_t bytes;
+  const uint8_t* order;
+  uint32_t* quads;
+};
+
+// And back: row q becomes bytes [4 q, 4 q + 4) of every pixel, or byte b of a pixel is byte
+// order[b] of the quads. Exactly `bytes` of each of the `count` pixels are written.
+struct SparseScatter {
+  const uint32_t* quads;
+  size_t count;
+  size_t bytes;
+  const uint8_t* order;
+  uint8_t* pixels;
+  size_t pixel_stride;  // in bytes
+};
+
+// One tile of output pixels by `groups` groups of output channels over one part of the depth.
+//
+// Groups are put together, and follow one another, so that neighbouring lists are of nearly equal
+// length: a loop whose length changes all the time costs as much as several blocks for each
+// mispredicted end. So the outputs of a chunk are in an order of their own, which may differ from
+// part to part.
+//
+// outputs   [4 * groups] which output each place in a group stands for: an index into start, mult,
+//           bias and the rows of sums and of f32 results. 4x4 blocks: four that follow one another.
+// counts    [groups] steps of each list.
+// blocks    the lists, one after another. 1x4: a step is a block of each output of the group, the
+//           quad's offset in bytes from lhs and a dword of weights; shorter lists are filled up
+//           with zero weights. 4x4: a step is one block, an offset and four dwords of weights.
+// lhs       [quads][pixels] quads. Where the kernel's lhs_offset is 128 gather() has subtracted it.
+// sums      int32 [outputs][pixels]: what the parts of the depth before this one gave, and what
+//           this one leaves for the next. Not used by run_u8 for a part that is first and last.
+// residual  null, or [groups][pixels] quads, in the order of the groups, lhs_offset 0.
+// out       [groups][pixels] quads of u8, in the order of the groups, or [outputs][pixels] floats.
+// Buffers are 64-byte aligned. |acc * mult [+ shortcut]| < 2^31.
+struct SparseTile {
+  size_t pixels;
+  size_t groups;
+  const uint8_t* outputs;
+  const uint32_t* counts;
+  const int32_t* blocks;
+  const uint32_t* lhs;
+  const int32_t* start;
+  const float* mult;
+  const float* bias;
+  bool first;
+  bool last;
+  int32_t* sums;
+  const uint32_t* residual;
+  float residual_multiplier;
+  int32_t residual_zero_point;
+  int32_t zero_point;
+  int32_t lo;
+  int32_t hi;
+  void* out;
+};
+
+using SparseTileFn = void (*)(const SparseTile& tile);
+
+// For each shape of blocks: 1x4, then 4x4.
+inline constexpr size_t kSparseForms = 2;
+inline constexpr size_t kSparseOutputs[kSparseForms] = {1, 4};  // of a block
+
+struct SparseKernel {
+  const char* names[kSparseForms];
+  size_t pixels;  // the most of a tile
+  int32_t lhs_offset;
+  void (*gather)(const SparseGather& args);        // subtracts lhs_offset, modulo 256
+  void (*gather_plain)(const SparseGather& args);  // for the residual
+  void (*scatter)(const SparseScatter& args);
+  SparseTileFn run_u8[kSparseForms];
+  SparseTileFn run_f32[kSparseForms];
+};
+
+}  // namespace wbcq
+
+#endif  // WBCQ_KERNELS_SPARSE_SPARSE_H_
