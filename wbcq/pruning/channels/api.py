@@ -88,12 +88,17 @@ class ChannelPlan:
                 "out",
                 stacklevel=4,
             )
-        probe = copy.deepcopy(self._model).eval()
-        with torch.no_grad():
-            leaves, structure = pytree.tree_flatten(probe(*self._inputs))
         graph = shrunk_graph(self.dependencies, self.kept)
-        same = len(leaves) == len(graph.outputs)
-        return ChannelNetwork(smaller, graph, structure if same else None)
+        return ChannelNetwork(smaller, graph, _structure(self._model, self._inputs))
+
+
+def _structure(model: nn.Module, inputs: tuple[Tensor, ...]) -> pytree.TreeSpec | None:
+    """Of what a model returns; None for a tensor, a tuple of tensors, or what is no tensors."""
+    probe = copy.deepcopy(model).eval()
+    with torch.no_grad():
+        leaves, structure = pytree.tree_flatten(probe(*(x.clone() for x in inputs)))
+    plain = structure in (pytree.tree_structure(0), pytree.tree_structure((0,) * len(leaves)))
+    return None if plain or not all(isinstance(x, Tensor) for x in leaves) else structure
 
 
 def plan_channels(
