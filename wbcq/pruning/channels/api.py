@@ -12,7 +12,7 @@ import torch
 import torch.utils._pytree as pytree
 from torch import Tensor, nn
 
-from wbcq.errors import CaptureError
+from wbcq.errors import CaptureError, PruningError
 from wbcq.graph.capture import capture
 from wbcq.graph.ir import Graph
 from wbcq.pruning.channels.dependencies import Dependencies, dependencies
@@ -29,6 +29,7 @@ from wbcq.pruning.channels.network import ChannelNetwork
 from wbcq.pruning.channels.rewrite import Kept, is_same, kept_indices, shrunk_graph
 from wbcq.pruning.channels.selection import Chooser
 from wbcq.pruning.channels.surgery import own_tensors, shrunk_copy
+from wbcq.pruning.layers import settle
 from wbcq.quant.config import match_layers
 from wbcq.quant.source_model import check_float32
 
@@ -124,6 +125,8 @@ def plan_channels(
     """
     _check(sparsity, macs, scope, score, round_to, least)
     check_float32(model)
+    for module in model.modules():
+        settle(module)  # The zeros of masks are in the parameters then.
     inputs = (example,) if isinstance(example, Tensor) else tuple(example)
     graph, name = capture(model, inputs), type(model).__name__
     tensors = dict(own_tensors(model))
@@ -131,7 +134,7 @@ def plan_channels(
     deps = dependencies(graph, own)
     found = families(deps, _skipped(graph, model, skip))
     if not found:
-        raise ValueError(
+        raise PruningError(
             f"no channel of {name} can be removed: each leads to an output, is skipped, or belongs "
             "to a parameter that is computed in forward. Remedy: skip fewer layers, or remove "
             "parametrizations (torch.nn.utils.parametrize.remove_parametrizations)"
@@ -149,7 +152,7 @@ def plan_channels(
     kept = chooser.until(fits)
     if kept is None:
         fewest = chooser.fewest()
-        raise ValueError(
+        raise PruningError(
             f"{f'sparsity={sparsity}' if macs is None else f'macs={macs}'} cannot be reached for "
             f"{name}: with least={least} and round_to={round_to}, "
             f"{channels_removed(found, fewest)} of {total} channels can go, which leaves "
@@ -194,8 +197,7 @@ def prune_channels(
             :mod:`wbcq.pruning.channels.importance`.
         data: Batches as for :func:`wbcq.quantize`, for ``"taylor"`` (with labels) and
             ``"activation"``.
-        loss: For ``"taylor"``: from the model's outputs and the batch to a scalar; by default the
-            cross-entropy with the last entry of the batch.
+        loss: For ``"taylor"``: ``loss(outputs, labels)``; cross-entropy if None.
         round_to: Layers keep multiples of so many channels where they can; 4 to 16 suit kernels.
         least: The share that every set keeps, whatever its scores; never less than one channel.
         skip: Layers whose outputs stay: names, modules around them, types, or glob patterns.
@@ -206,8 +208,9 @@ def prune_channels(
         :class:`ChannelNetwork` of the same layers under the same names.
 
     Raises:
-        ValueError: An argument is out of range, ``skip`` names no layer, the budget cannot be
-            reached, nothing can be removed, or ``data`` is missing.
+        PruningError: An argument is out of range, the budget cannot be reached, nothing can be
+            removed, or ``data`` or its labels are missing.
+        ValueError: ``skip`` names no layer, or the model is not float32.
         CaptureError: The model cannot be traced.
         CalibrationError: ``data`` is unusable.
 
@@ -236,21 +239,21 @@ def _check(
     sparsity: float | None, macs: float | None, scope: str, score: str, round_to: int, least: float
 ) -> None:
     if (sparsity is None) == (macs is None):
-        raise ValueError(
+        raise PruningError(
             f"sparsity is {sparsity} and macs is {macs}; give one of them, and None for the other"
         )
     if sparsity is not None and not 0 <= sparsity < 1:
-        raise ValueError(f"sparsity is {sparsity}, must be at least 0 and below 1")
+        raise PruningError(f"sparsity is {sparsity}, must be at least 0 and below 1")
     if macs is not None and not 0 < macs <= 1:
-        raise ValueError(f"macs is {macs}, must be above 0 and at most 1: the share that is kept")
+        raise PruningError(f"macs is {macs}, must be above 0 and at most 1: the share that is kept")
     if scope not in ("local", "global"):
-        raise ValueError(f"scope is {scope!r}, must be 'local' or 'global'")
+        raise PruningError(f"scope is {scope!r}, must be 'local' or 'global'")
     if score not in SCORES:
-        raise ValueError(f"score is {score!r}, must be one of {', '.join(map(repr, SCORES))}")
+        raise PruningError(f"score is {score!r}, must be one of {', '.join(map(repr, SCORES))}")
     if isinstance(round_to, bool) or not isinstance(round_to, int) or round_to < 1:
-        raise ValueError(f"round_to is {round_to!r}, must be an integer of at least 1")
+        raise PruningError(f"round_to is {round_to!r}, must be an integer of at least 1")
     if not 0 <= least <= 1:
-        raise ValueError(f"least is {least}, must be from 0 to 1")
+        raise PruningError(f"least is {least}, must be from 0 to 1")
 
 
 def _is_own(tensor: Tensor | None, shape: tuple[int, ...]) -> bool:
@@ -259,7 +262,7 @@ def _is_own(tensor: Tensor | None, shape: tuple[int, ...]) -> bool:
 
 def _skipped(graph: Graph, model: nn.Module, skip: Iterable[str]) -> frozenset[str]:
     if isinstance(skip, str):
-        raise ValueError(f"skip is the string {skip!r}; write ({skip!r},)")
+        raise PruningError(f"skip is the string {skip!r}; write ({skip!r},)")
     types = {path: type(module).__name__ for path, module in model.named_modules()}
     layers = {}
     for node in layers_of(graph).values():

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import itertools
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal, TypeAlias, get_args
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,20 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wbcq.errors import PruningError
 from wbcq.graph import ir
 from wbcq.graph.torch_executor import TorchExecutor
 from wbcq.pruning.channels.dependencies import Dependencies
 from wbcq.pruning.channels.groups import layers_of
+from wbcq.pruning.scores import SCORES, Loss, labelled
 from wbcq.quant.calibration_data import CalibrationData
 
-__all__ = ["SCORES", "Array", "Loss", "Score", "label_scores"]
+__all__ = ["SCORES", "Array", "Loss", "label_scores"]
 
 Array: TypeAlias = npt.NDArray[np.float64]
-Score: TypeAlias = Literal["l1", "l2", "taylor", "activation"]
-Loss: TypeAlias = Callable[[Any, Any], Tensor]
-"""From the model's outputs and the batch to a scalar."""
-
-SCORES: tuple[str, ...] = get_args(Score)
 
 
 def label_scores(
@@ -57,7 +53,7 @@ def label_scores(
         score: One of :data:`SCORES`.
         count: Number of labels.
         data: Batches, for ``"taylor"`` and ``"activation"``.
-        loss: For ``"taylor"``; the default is cross-entropy with the batch's last entry.
+        loss: For ``"taylor"``; from the model's outputs and the labels; cross-entropy if None.
 
     Returns:
         float64 [count].
@@ -83,7 +79,7 @@ def label_scores(
 
 def _needed(data: Iterable[Any] | None, score: str) -> Iterable[Any]:
     if data is None:
-        raise ValueError(f"score={score!r} needs data; pass data=batches, or use score='l1'")
+        raise PruningError(f"score={score!r} needs data; pass data=batches, or use score='l1'")
     return data
 
 
@@ -112,11 +108,9 @@ def _gradient_rows(
     parameters = dict(model.named_parameters(remove_duplicate=False))
     weights = {p: parameters[p].requires_grad_() for p in layers_of(deps.graph) if p in parameters}
     totals = {param: np.zeros(len(weight)) for param, weight in weights.items()}
-    ahead, batches = itertools.tee(data)
-    device = next(iter(parameters.values())).device
-    for pictures, batch in zip(CalibrationData(ahead, model), batches, strict=True):
+    for pictures, labels in labelled(model, data):
         model.zero_grad()
-        value = (loss or _cross_entropy)(model(*(x.to(device) for x in pictures)), batch)
+        value = (loss or _cross_entropy)(model(*pictures), labels)
         value.backward()  # type: ignore[no-untyped-call]
         for param, weight in weights.items():
             if weight.grad is not None:
@@ -125,16 +119,10 @@ def _gradient_rows(
     yield from totals.items()
 
 
-def _cross_entropy(outputs: Any, batch: Any) -> Tensor:
-    labels = batch[-1] if isinstance(batch, (list, tuple)) else None
-    if not isinstance(labels, Tensor) or labels.is_floating_point():
-        raise ValueError(
-            "score='taylor' needs labels: batches (pictures, labels) with int64 labels, or "
-            "loss=a function of the model's outputs and the batch"
-        )
-    if isinstance(outputs, tuple):
-        return torch.stack([_cross_entropy(logits, batch) for logits in outputs]).sum()
-    return F.cross_entropy(outputs, labels.to(outputs.device))
+def _cross_entropy(outputs: Any, labels: Any) -> Tensor:
+    if isinstance(outputs, (list, tuple)):
+        return torch.stack([_cross_entropy(logits, labels) for logits in outputs]).sum()
+    return F.cross_entropy(outputs, labels)
 
 
 def _read_magnitudes(

@@ -124,9 +124,9 @@ def _layer_of(model: nn.Module, node: ir.Node, tensors: dict[str, Tensor]) -> nn
         return None
     if type(module).forward not in {kind.forward for kind in _LAYERS[type(node.op)]}:
         return None
-    own = all(
-        getattr(module, role, None) is tensors.get(name) for role, name in node.params.items()
-    )
+    # Not its attributes: that of a masked layer is computed.
+    held = {**module._parameters, **module._buffers}
+    own = all(held.get(role) is tensors.get(name) for role, name in node.params.items())
     return module if own else None
 
 

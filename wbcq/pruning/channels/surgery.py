@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from wbcq.graph import ir
 from wbcq.pruning.channels.labels import Labels
+from wbcq.pruning.layers import MASK, mask_of
 
 __all__ = ["NORMS", "canonical_names", "own_tensors", "shrunk_copy"]
 
@@ -46,8 +47,12 @@ def shrunk_copy(
     """
     model = copy.deepcopy(model)
     names = canonical_names(model)
+    alive = list(own_tensors(model))  # No new tensor may get the id of an old one.
     smaller: dict[str, Tensor] = {}
     for module in model.modules():
+        mask, weight = mask_of(module), module._parameters.get("weight")
+        if mask is not None and names[id(weight)] in cuts:
+            module._buffers[MASK] = _cut(mask, cuts[names[id(weight)]])
         for tensors in (module._parameters, module._buffers):
             for attribute, tensor in tensors.items():
                 name = names.get(id(tensor), "")
@@ -55,6 +60,7 @@ def shrunk_copy(
                     if name not in smaller:
                         smaller[name] = _cut(tensor, cuts[name])
                     tensors[attribute] = smaller[name]  # type: ignore[assignment]
+    del alive
     for module in model.modules():
         _update_sizes(module)
     for node in graph:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from tests.wbcq.pruning.channels.helpers import outputs, pictures
+import wbcq
+from tests.wbcq.graph.helpers import assert_close
+from tests.wbcq.pruning.channels.helpers import outputs, pictures, without_readers
+from tests.wbcq.pruning.channels.test_blocks import OldShuffle
 from wbcq.errors import CalibrationError
 from wbcq.pruning.channels import plan_channels, prune_channels
 
@@ -48,7 +52,7 @@ def rows_kept(model: nn.Module, **options: Any) -> dict[str, list[int]]:
         ({"scope": "all"}, "scope is 'all', must be 'local' or 'global'"),
         ({"score": "random"}, "score is 'random', must be one of 'l1', 'l2', 'taylor'"),
         ({"score": "taylor"}, "score='taylor' needs data"),
-        ({"score": "taylor", "data": [INPUTS[0]]}, "needs labels"),
+        ({"score": "taylor", "data": [INPUTS[0]]}, "needs batches with labels"),
         ({"round_to": 0}, "round_to is 0, must be an integer of at least 1"),
         ({"round_to": 1.5}, "round_to is 1.5"),
         ({"least": 1.5}, "least is 1.5"),
@@ -83,6 +87,30 @@ def test_the_model_is_left_alone() -> None:
     assert all(torch.equal(x, before[key]) for key, x in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
     assert model[0].out_channels == 16
+
+
+def test_prune_with_the_pattern_channel() -> None:
+    model = wbcq.prune(network(), 0.5, pattern="channel", example=INPUTS)
+    assert (model[0].out_channels, model[3].out_channels) == (8, 12)
+    batches = [(INPUTS[0], torch.tensor([0, 1]))]
+    options = {"pattern": "channel", "scope": "global", "score": "taylor", "round_to": 4}
+    model = wbcq.prune(network(), macs=0.5, data=batches, **options)
+    assert model[0].out_channels % 4 == model[3].out_channels % 4 == 0
+
+
+@pytest.mark.parametrize("build", [network, OldShuffle])
+def test_zeros_of_other_patterns_stay(build: Callable[[], nn.Module]) -> None:
+    sparse = wbcq.prune(build(), 0.5, skip=["Linear"])
+    inputs = pictures((3, 16, 16))
+    plan = plan_channels(sparse, 0.5, inputs)
+    smaller = plan.apply()
+    assert_close(outputs(smaller, inputs), outputs(without_readers(plan, sparse), inputs))
+    for name, mask in wbcq.pruning.masks(smaller).items():
+        layer = smaller.get_submodule(name)
+        assert mask.shape == layer.weight.shape
+        assert not layer.weight[~mask].any()
+        assert not mask.all()
+    assert wbcq.pruning.masks(smaller).keys() == wbcq.pruning.masks(sparse).keys()
 
 
 def test_local_takes_the_same_share_everywhere_and_global_the_least_important() -> None:
@@ -124,10 +152,11 @@ def test_own_loss() -> None:
         model[2].weight[0, 4:] = 0
         model[2].weight[1, :4] = 0
 
-    def first_output(results: Tensor, batch: Tensor) -> Tensor:
-        return F.mse_loss(results[:, 0], torch.zeros_like(results[:, 0]))
+    def first_output(results: Tensor, targets: Tensor) -> Tensor:
+        return F.mse_loss(results[:, 0], targets)
 
-    plan = plan_channels(model, 0.5, INPUTS, score="taylor", data=INPUTS, loss=first_output)
+    data = [(INPUTS[0], torch.zeros(2, 12, 12))]
+    plan = plan_channels(model, 0.5, INPUTS, score="taylor", data=data, loss=first_output)
     kept = plan.kept[plan.dependencies.axes["0.weight", 0]]
     assert kept.tolist() == [True] * 4 + [False] * 4
 
