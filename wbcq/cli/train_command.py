@@ -92,6 +92,14 @@ def train(
     scope: Annotated[
         str, typer.Option(help="Of pruning: local, each layer alike; or global.")
     ] = "local",
+    score: Annotated[
+        str | None,
+        typer.Option(
+            help="Of pruning: l1, l2, or taylor, from the training's gradients [taylor; l1 with "
+            "oneshot].",
+            show_default=False,
+        ),
+    ] = None,
     preset: Annotated[
         str, typer.Option(help="Of synthetic cells: balanced, or study with its imbalance.")
     ] = "balanced",
@@ -160,7 +168,8 @@ def train(
     given = {"epochs": epochs, "batch": batch, "rate": rate, "precision": precision}
     settings: dict[str, Any] = {n: value for n, value in given.items() if value is not None}
     if prune is not None:
-        gradual = {"schedule": schedule, "scope": scope}
+        score = score or ("taylor" if schedule == "cubic" else "l1")
+        gradual = {"schedule": schedule, "scope": scope, "score": score}
         settings["prune"] = PruneConfig(prune, pattern, **gradual)  # type: ignore[arg-type]
     config = _config(recipe, {**settings, "patience": patience, "seed": seed, "device": device})
     source = open_source(

@@ -44,7 +44,9 @@ _TUNED_PERCENT = (50, 75, 90)
 _CHANNEL_PERCENT = (30, 50, 70)
 
 _BATCH = 32
-_RATE = 5e-4
+_RATE = 1e-3
+_GRADUAL = 3
+"""From so many epochs on weights are pruned by and by; before, that costs what recovers them."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ def make_pruned(
             model = wbcq.prune(model, sparsity, pattern=pattern, example=pictures[0])
             prune = None
         else:
-            schedule = "cubic" if epochs else "oneshot"
+            schedule = "cubic" if epochs >= _GRADUAL else "oneshot"
             prune = PruneConfig(sparsity, pattern, scope, schedule=schedule)  # type: ignore[arg-type]
         if epochs:
             checkpoint = (key, store.result(training)["history"], cells, seed, epochs)

@@ -82,7 +82,7 @@ def write(settings: Settings, store: Store) -> None:
         "layers that blocks do not fit stay dense, and channel pruning makes a smaller dense "
         "network: its percentage is of channels. Without fine-tuning weights are pruned after "
         f"training; fine-tuned is {settings.qat_epochs} epoch"
-        f"{'s' * (settings.qat_epochs > 1)} with a cubic schedule, on the first fold. Every "
+        f"{'s' * (settings.qat_epochs > 1)}, on the first fold. Every "
         "pruned weight was looked up in the program and is zero.",
         "The study's figures are for its own private pictures: global, FP32, without fine-tuning.",
     ]
@@ -176,14 +176,14 @@ def _row(
 
 
 def _line(rows: Iterable[Row], x: str, y: str) -> list[tuple[float, float]]:
-    """Points of rows that have both, from left to right."""
-    pairs = ((row.get(x), row.get(y)) for row in rows)
-    known = [
+    """Points of rows that have both, from dense to sparse."""
+    rising = sorted(rows, key=lambda row: float(row["sparsity %"] or 0))
+    pairs = ((row.get(x), row.get(y)) for row in rising)
+    return [
         (float(a), float(b))
         for a, b in pairs
         if isinstance(a, (int, float)) and isinstance(b, (int, float))
     ]
-    return sorted(known)
 
 
 def _of(rows: Iterable[Row], arch: str, **wanted: str) -> list[Row]:

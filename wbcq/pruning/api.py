@@ -132,10 +132,12 @@ def choose_masks(
     data: Iterable[Any] | None = None,
     loss: Loss | None = None,
     floor: float = FLOOR,
+    scores: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Masks for layers of a model, which is not changed; what is pruned already stays pruned.
 
-    Arguments and errors are those of :func:`prune`.
+    Arguments and errors are those of :func:`prune`; ``scores``, if given, take the place of the
+    named score.
     """
     if scope not in ("local", "global"):
         raise PruningError(f"scope is {scope!r}; use 'local' or 'global'")
@@ -144,7 +146,8 @@ def choose_masks(
     if scope == "global" and (pattern.kept or isinstance(sparsity, Mapping)):
         given = f"pattern {pattern.name}" if pattern.kept else "a sparsity of each layer"
         raise PruningError(f"scope is 'global' with {given}, which leaves nothing to share out")
-    scores = weight_scores(model, choice.layers, score, data, loss)
+    if scores is None:
+        scores = weight_scores(model, choice.layers, score, data, loss)
     if scope == "global":
         found = global_masks(scores, next(iter(shares.values())), pattern, floor)
     else:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -19,6 +20,10 @@ from wbcq.pruning.patterns import Pattern
 __all__ = ["PruneConfig", "Pruner"]
 
 
+_MEMORY = 0.95
+"""Of scores from gradients, from one step to the next."""
+
+
 @dataclass(frozen=True)
 class PruneConfig:
     """What is pruned in a training, and when.
@@ -27,7 +32,8 @@ class PruneConfig:
         sparsity: In the end; None for N:M, which has its own.
         pattern: As for :func:`wbcq.prune`, but not ``"channel"``.
         scope: ``"local"`` or ``"global"``.
-        score: ``"l1"`` or ``"l2"``.
+        score: ``"l1"``, ``"l2"``, or ``"taylor"``, which is summed up from the training's own
+            gradients and needs no other data; it must have seen some when pruning begins.
         schedule: ``"oneshot"`` prunes at ``begin``; ``"cubic"`` from there to ``end``, first fast
             and then ever slower: s (1 - (1 - t)^3) at share t of the way (Zhu and Gupta 2017, "To
             Prune, or Not to Prune").
@@ -46,7 +52,7 @@ class PruneConfig:
     sparsity: float | None = 0.75
     pattern: str = "1x4"
     scope: Scope = "local"
-    score: Literal["l1", "l2"] = "l1"
+    score: Literal["l1", "l2", "taylor"] = "l1"
     schedule: Literal["oneshot", "cubic"] = "oneshot"
     begin: float = 0.0
     end: float = 0.5
@@ -66,7 +72,7 @@ class PruneConfig:
             )
         for name, known in (
             ("scope", ("local", "global")),
-            ("score", ("l1", "l2")),
+            ("score", ("l1", "l2", "taylor")),
             ("schedule", ("oneshot", "cubic")),
         ):
             if getattr(self, name) not in known:
@@ -81,6 +87,11 @@ class PruneConfig:
         if not 0 <= self.begin <= self.end <= 1:
             raise PruningError(
                 f"begin is {self.begin} and end {self.end}; use shares with 0 <= begin <= end <= 1"
+            )
+        if self.score == "taylor" and self.schedule == "oneshot" and self.begin == 0:
+            raise PruningError(
+                "score 'taylor' needs gradients, begin is 0 with schedule 'oneshot'. Remedy: "
+                "schedule 'cubic', a later begin, or prune before the training with wbcq.prune"
             )
         if self.every < 1:
             raise PruningError(f"every is {self.every}; use at least 1 step")
@@ -114,8 +125,7 @@ class Pruner:
         steps: Of the whole training.
 
     Attributes:
-        done_steps: How often :meth:`step` was called; set it, after loading the model's state dict,
-            to go on from a checkpoint.
+        done_steps: How often :meth:`step` was called.
 
     Raises:
         PruningError: No layer to prune, or ``steps`` is less than 1.
@@ -154,6 +164,7 @@ class Pruner:
         }
         apply_masks(model, everything)
         self.done_steps = 0
+        self._scores: dict[str, torch.Tensor] = {}
         self._update()
 
     @property
@@ -172,14 +183,45 @@ class Pruner:
 
         Returns:
             Whether masks have changed.
+
+        Raises:
+            PruningError: The score is ``"taylor"`` and a layer has no gradient.
         """
         before = self.is_done
+        if self.config.score == "taylor" and not before:
+            self._add_gradients()
         self.done_steps += 1
         due = self.done_steps % self.config.every == 0 or self.is_done
         return due and not before and self._update()
 
+    def state_dict(self) -> dict[str, Any]:
+        """What goes into a checkpoint beside the model's own state."""
+        return {"done_steps": self.done_steps, "scores": dict(self._scores)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what :meth:`state_dict` gave; the model's state is loaded by itself."""
+        self.done_steps = int(state["done_steps"])
+        weights = {name: weight_of(self.model.get_submodule(name)) for name in state["scores"]}
+        self._scores = {n: values.to(weights[n].device) for n, values in state["scores"].items()}
+
+    @torch.no_grad()
+    def _add_gradients(self) -> None:
+        for name in self._names:
+            layer = self.model.get_submodule(name)
+            parameter = layer._parameters["weight"]
+            if parameter is None or parameter.grad is None:
+                raise PruningError(
+                    f"layer {name!r} has no gradient. Remedy: call step() after the optimizer's "
+                    "and before zero_grad(), and skip layers that are not trained"
+                )
+            score = (parameter.grad * parameter) ** 2
+            if not torch.isfinite(score).all():
+                continue  # a step in float16 that the optimizer left out too
+            total = self._scores.setdefault(name, torch.zeros_like(score))
+            total.mul_(_MEMORY).add_(score)
+
     def _update(self) -> bool:
-        if self.sparsity == 0:
+        if self.sparsity == 0 or (self.config.score == "taylor" and not self._scores):
             return False
         choice = choose(self.model, self._pattern, self._names)
         found = choose_masks(
@@ -190,6 +232,7 @@ class Pruner:
             scope=self.config.scope,
             score=self.config.score,
             floor=self.config.floor,
+            scores=self._scores or None,
         )
         apply_masks(self.model, found)
         return True

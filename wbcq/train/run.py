@@ -227,6 +227,7 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "pruner": None if self.pruner is None else self.pruner.state_dict(),
         }
         save_checkpoint(path, state)
 
@@ -259,7 +260,7 @@ class Run:
             self.start = None if state["start"] is None else Epoch(**state["start"])
             self.best_epoch, self.best_state = state["best_epoch"], state["best_state"]
             if self.pruner is not None:
-                self.pruner.done_steps = len(self.history) * self.batches
+                self.pruner.load_state_dict(state["pruner"])
         except (KeyError, TypeError, RuntimeError) as error:
             raise CheckpointError(
                 f"{path}: does not fit this model or version ({error}); remove the file"

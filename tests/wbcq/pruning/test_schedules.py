@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,7 +92,8 @@ def test_one_shot_prunes_before_the_first_step() -> None:
         ({"sparsity": None}, "sparsity is None"),
         ({"pattern": "3y"}, "pattern is '3y'"),
         ({"schedule": "linear"}, "use 'oneshot' or 'cubic'"),
-        ({"score": "taylor"}, "use 'l1' or 'l2'"),
+        ({"score": "l3"}, "use 'l1' or 'l2' or 'taylor'"),
+        ({"score": "taylor"}, "needs gradients"),
         ({"begin": 0.5, "end": 0.2}, "begin is 0.5 and end 0.2"),
         ({"every": 0}, "every is 0"),
         ({"sparsity": 0.75, "pattern": "2:4"}, "which has 0.5"),
@@ -112,6 +115,25 @@ _CONFIG = TrainConfig(
 )
 
 
+def test_taylor_scores_come_from_the_training_itself() -> None:
+    model = nn.Sequential(nn.Linear(2, 2, bias=False))
+    with torch.no_grad():  # the second input is always zero: its weights are large and useless
+        model[0].weight.copy_(torch.tensor([[0.1, 9.0], [-0.1, 9.0]]))
+    config = PruneConfig(0.5, "unstructured", score="taylor", begin=0.5)
+    pruner = Pruner(model, config, steps=4)
+    optimizer = torch.optim.SGD(model.parameters(), 1e-3)
+    for step in range(4):
+        optimizer.zero_grad()
+        model(torch.tensor([[1.0, 0.0], [2.0, 0.0]])).square().sum().backward()
+        optimizer.step()
+        assert pruner.step() == (step == 1)
+    assert (model[0].weight != 0).tolist() == [[True, False], [True, False]]
+    optimizer.zero_grad()
+    again = Pruner(model, config, steps=4)
+    with pytest.raises(PruningError, match="layer '0' has no gradient"):
+        again.step()
+
+
 def test_training_ends_at_the_sparsity_with_an_epoch_that_has_it() -> None:
     model = _net()
     result = train_classifier(model, _pictures(32, 0), _pictures(16, 1), _CONFIG)
@@ -120,9 +142,12 @@ def test_training_ends_at_the_sparsity_with_an_epoch_that_has_it() -> None:
         assert layer.zeros == layer.weights // 2
 
 
-def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("score", ["l1", "taylor"])
+def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path: Path, score: Any) -> None:
+    assert _CONFIG.prune is not None
+    config = replace(_CONFIG, prune=replace(_CONFIG.prune, score=score))
     whole, parts = _net(), _net()
-    train_classifier(whole, _pictures(32, 0), _pictures(16, 1), _CONFIG)
+    train_classifier(whole, _pictures(32, 0), _pictures(16, 1), config)
 
     def stop(epoch: int, _: object) -> None:
         if epoch == 1:
@@ -131,10 +156,10 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path: Path) -> Non
     checkpoint = tmp_path / "half.ckpt"
     with pytest.raises(KeyboardInterrupt):
         train_classifier(
-            parts, _pictures(32, 0), _pictures(16, 1), _CONFIG, checkpoint=checkpoint, on_epoch=stop
+            parts, _pictures(32, 0), _pictures(16, 1), config, checkpoint=checkpoint, on_epoch=stop
         )
     again = _net()
-    train_classifier(again, _pictures(32, 0), _pictures(16, 1), _CONFIG, checkpoint=checkpoint)
+    train_classifier(again, _pictures(32, 0), _pictures(16, 1), config, checkpoint=checkpoint)
     for key, value in whole.state_dict().items():
         assert torch.equal(again.state_dict()[key], value), key
 
