@@ -1,5 +1,7 @@
 // wbcq._core.Model
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "errors.h"
 #include "register.h"
@@ -21,40 +23,60 @@ PyModel finish(Result<std::shared_ptr<const Model>> model, const std::string& pa
   return {std::move(model).value()};
 }
 
-MemoryChoice read_memory(const std::string& name) { return value_or_throw(memory_choice(name)); }
+// LoadOptions and what they refer to.
+class Options {
+ public:
+  Options(const std::string& isa, const std::string& memory, const py::dict& choices) {
+    check_isa(isa);
+    names_.reserve(choices.size());
+    for (const auto& [op, kernel] : choices) {
+      names_.emplace_back(op.cast<std::string>(), kernel.cast<std::string>());
+      choices_.push_back({names_.back().first, names_.back().second});
+    }
+    options_ = {isa, value_or_throw(memory_choice(memory)), choices_};
+  }
+  Options(const Options&) = delete;
+  Options& operator=(const Options&) = delete;
+  const LoadOptions& get() const { return options_; }
 
-PyModel open_model(const py::object& path_like, const std::string& isa, const std::string& memory) {
+ private:
+  std::vector<std::pair<std::string, std::string>> names_;
+  std::vector<KernelChoice> choices_;
+  LoadOptions options_;
+};
+
+PyModel open_model(const py::object& path_like, const std::string& isa, const std::string& memory,
+                   const py::dict& choices) {
   const py::module_ os = py::module_::import("os");
   const auto path = os.attr("fsencode")(path_like).cast<std::string>();
-  check_isa(isa);
-  const LoadOptions options = {isa, read_memory(memory)};
+  const Options options(isa, memory, choices);
   Result<std::shared_ptr<const Model>> model = [&] {
     const py::gil_scoped_release release;
-    return Model::open(path, options);
+    return Model::open(path, options.get());
   }();
   return finish(std::move(model), path);
 }
 
-PyModel model_from_bytes(const py::bytes& data, const std::string& isa, const std::string& memory) {
-  check_isa(isa);
-  const LoadOptions options = {isa, read_memory(memory)};
+PyModel model_from_bytes(const py::bytes& data, const std::string& isa, const std::string& memory,
+                         const py::dict& choices) {
+  const Options options(isa, memory, choices);
   char* begin = nullptr;
   py::ssize_t size = 0;
   if (PyBytes_AsStringAndSize(data.ptr(), &begin, &size) != 0) throw py::error_already_set();
   const std::span bytes(reinterpret_cast<const std::byte*>(begin), static_cast<size_t>(size));
   Result<std::shared_ptr<const Model>> model = [&] {
     const py::gil_scoped_release release;
-    return Model::from_bytes(bytes, options);
+    return Model::from_bytes(bytes, options.get());
   }();
   return finish(std::move(model), "");
 }
 
-PyModel model_from_descriptor(int descriptor, const std::string& isa, const std::string& memory) {
-  check_isa(isa);
-  const LoadOptions options = {isa, read_memory(memory)};
+PyModel model_from_descriptor(int descriptor, const std::string& isa, const std::string& memory,
+                              const py::dict& choices) {
+  const Options options(isa, memory, choices);
   Result<std::shared_ptr<const Model>> model = [&] {
     const py::gil_scoped_release release;
-    return Model::open(descriptor, options);
+    return Model::open(descriptor, options.get());
   }();
   return finish(std::move(model), "");
 }
@@ -76,11 +98,12 @@ py::list describe(const std::vector<IoSpec>& specs) {
 
 void register_model(py::module_& module) {
   py::class_<PyModel>(module, "Model", "A loaded and packed model; immutable.")
-      .def(py::init(&open_model), py::arg("path"), py::arg("isa") = "", py::arg("memory") = "speed")
+      .def(py::init(&open_model), py::arg("path"), py::arg("isa") = "", py::arg("memory") = "speed",
+           py::arg("choices") = py::dict())
       .def_static("from_bytes", &model_from_bytes, py::arg("data"), py::arg("isa") = "",
-                  py::arg("memory") = "speed")
+                  py::arg("memory") = "speed", py::arg("choices") = py::dict())
       .def_static("from_descriptor", &model_from_descriptor, py::arg("descriptor"),
-                  py::arg("isa") = "", py::arg("memory") = "speed")
+                  py::arg("isa") = "", py::arg("memory") = "speed", py::arg("choices") = py::dict())
       .def_property_readonly(
           "isa", [](const PyModel& self) { return std::string(isa_name(self.model->isa())); })
       .def_property_readonly(

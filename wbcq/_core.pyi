@@ -26,12 +26,20 @@ class Model:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], isa: str = "", memory: str = "speed"
+        self,
+        path: str | os.PathLike[str],
+        isa: str = "",
+        memory: str = "speed",
+        choices: dict[str, str] = ...,
     ) -> None: ...
     @staticmethod
-    def from_bytes(data: bytes, isa: str = "", memory: str = "speed") -> Model: ...
+    def from_bytes(
+        data: bytes, isa: str = "", memory: str = "speed", choices: dict[str, str] = ...
+    ) -> Model: ...
     @staticmethod
-    def from_descriptor(descriptor: int, isa: str = "", memory: str = "speed") -> Model:
+    def from_descriptor(
+        descriptor: int, isa: str = "", memory: str = "speed", choices: dict[str, str] = ...
+    ) -> Model:
         """Of a file that is open for reading; it may be closed afterwards."""
     @property
     def isa(self) -> str: ...

@@ -1,5 +1,6 @@
 // wbcq.h over the engine: Status becomes a code and a message of the calling thread.
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <exception>
 #include <memory>
@@ -7,6 +8,7 @@
 #include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "engine/model.h"
 #include "engine/session.h"
@@ -23,6 +25,7 @@ struct wbcq_session {
 
 namespace {
 
+using wbcq::KernelChoice;
 using wbcq::LoadOptions;
 using wbcq::MemoryChoice;
 using wbcq::Result;
@@ -54,21 +57,24 @@ wbcq_status guarded(F f) {
 std::string_view view_of(const char* text) { return text != nullptr ? text : std::string_view(); }
 
 // The options of a caller that may be older or newer than this library.
-Result<LoadOptions> read_options(const wbcq_load_options* given) {
+Result<LoadOptions> read_options(const wbcq_load_options* given,
+                                 std::vector<KernelChoice>& choices) {
   wbcq_load_options options = WBCQ_LOAD_OPTIONS_INIT;
   if (given != nullptr) {
     const size_t size = given->size;
-    if (size < sizeof(options)) {
+    constexpr size_t kFirstSize = offsetof(wbcq_load_options, choices);
+    if (size < kFirstSize) {
       return Status(StatusCode::kInvalidArgument, "wbcq_load_options of " + std::to_string(size) +
                                                       " bytes, must be at least " +
-                                                      std::to_string(sizeof(options)));
+                                                      std::to_string(kFirstSize));
     }
     const char* bytes = reinterpret_cast<const char*>(given);
-    if (std::any_of(bytes + sizeof(options), bytes + size, [](char byte) { return byte != 0; })) {
+    if (size > sizeof(options) &&
+        std::any_of(bytes + sizeof(options), bytes + size, [](char byte) { return byte != 0; })) {
       return Status(StatusCode::kUnsupported,
                     "wbcq_load_options has members set that this version does not know");
     }
-    std::memcpy(&options, given, sizeof(options));
+    std::memcpy(&options, given, std::min(size, sizeof(options)));
   }
   if (options.memory != WBCQ_MEMORY_SPEED && options.memory != WBCQ_MEMORY_SMALL) {
     return Status(StatusCode::kInvalidArgument,
@@ -77,16 +83,20 @@ Result<LoadOptions> read_options(const wbcq_load_options* given) {
   if (options.reserved != 0) {
     return Status(StatusCode::kUnsupported, "wbcq_load_options.reserved must be 0");
   }
-  return LoadOptions{view_of(options.isa), options.memory == WBCQ_MEMORY_SMALL
-                                               ? MemoryChoice::kSmall
-                                               : MemoryChoice::kSpeed};
+  for (size_t i = 0; i < options.choice_count; ++i) {
+    choices.push_back({view_of(options.choices[i].op), view_of(options.choices[i].kernel)});
+  }
+  const bool small = options.memory == WBCQ_MEMORY_SMALL;
+  return LoadOptions{view_of(options.isa), small ? MemoryChoice::kSmall : MemoryChoice::kSpeed,
+                     choices};
 }
 
 template <typename F>
 wbcq_status load(const wbcq_load_options* given, wbcq_model** out, F read) {
   return guarded([&]() -> Status {
     *out = nullptr;
-    const Result<LoadOptions> options = read_options(given);
+    std::vector<KernelChoice> choices;
+    const Result<LoadOptions> options = read_options(given, choices);
     if (!options.ok()) return options.status();
     auto model = read(options.value());
     if (!model.ok()) return model.status();

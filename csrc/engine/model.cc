@@ -45,6 +45,37 @@ bool is_computed_on(const format::ModelFile& file, uint32_t tensor) {
   });
 }
 
+constexpr std::string_view kDenseChoice = "dense";
+constexpr std::string_view kSparseChoice = "sparse";
+
+Status check_choices(const format::ModelFile& file, std::span<const KernelChoice> choices) {
+  for (const KernelChoice& choice : choices) {
+    const std::string what = "choice for operator \"" + std::string(choice.op) + "\"";
+    if (choice.kernel != kDenseChoice && choice.kernel != kSparseChoice) {
+      return Status(StatusCode::kInvalidArgument, what + " is \"" + std::string(choice.kernel) +
+                                                      "\", must be \"dense\" or \"sparse\"");
+    }
+    if (std::none_of(file.ops().begin(), file.ops().end(), [&](const format::OpRecord& op) {
+          return file.string(op.name) == choice.op;
+        })) {
+      return Status(StatusCode::kInvalidArgument, what + ": the model has no such operator");
+    }
+  }
+  return Status();
+}
+
+// "sparse" is for those who know what they ask for.
+Status check_followed(const Op& op, std::span<const KernelChoice> choices) {
+  for (const KernelChoice& choice : choices) {
+    if (choice.op != op.name() || choice.kernel != kSparseChoice) continue;
+    if (op.kernel().starts_with(kSparseChoice)) continue;
+    return Status(StatusCode::kInvalidArgument,
+                  "choice for operator \"" + op.name() +
+                      "\" is \"sparse\", which only integer convolutions without groups can be");
+  }
+  return Status();
+}
+
 }  // namespace
 
 Result<std::shared_ptr<const Model>> Model::open(const std::string& path,
@@ -80,7 +111,7 @@ Result<std::shared_ptr<const Model>> Model::load(Result<format::ModelFile> file,
   model->read_io(file.value());
   assign_layouts(file.value(), model->tensors_);
   model->add_planar_inputs();
-  WBCQ_RETURN_IF_ERROR(model->read_ops(file.value(), *kernels));
+  WBCQ_RETURN_IF_ERROR(model->read_ops(file.value(), *kernels, options.choices));
   model->add_planar_outputs();
   return std::shared_ptr<const Model>(std::move(model));
 }
@@ -141,7 +172,9 @@ void Model::read_io(const format::ModelFile& file) {
   }
 }
 
-Status Model::read_ops(const format::ModelFile& file, const KernelTable& kernels) {
+Status Model::read_ops(const format::ModelFile& file, const KernelTable& kernels,
+                       std::span<const KernelChoice> choices) {
+  WBCQ_RETURN_IF_ERROR(check_choices(file, choices));
   const Result<WinogradUse> winograd = winograd_use_of_environment();
   if (!winograd.ok()) return winograd.status();
   const Result<SparseUse> sparse = sparse_use_of_environment();
@@ -156,6 +189,10 @@ Status Model::read_ops(const format::ModelFile& file, const KernelTable& kernels
     source.memory = memory_;
     source.winograd = winograd.value();
     source.sparse = sparse.value();
+    for (const KernelChoice& choice : choices) {
+      if (choice.op != source.name) continue;
+      source.sparse = choice.kernel == kSparseChoice ? SparseUse::kAlways : SparseUse::kNever;
+    }
     for (const uint32_t tensor : file.op_inputs(record)) {
       source.inputs.push_back(&tensors_[tensor]);
       step.inputs.push_back(tensor);
@@ -173,6 +210,7 @@ Status Model::read_ops(const format::ModelFile& file, const KernelTable& kernels
     Result<std::unique_ptr<Op>> op = make_op(source);
     if (!op.ok()) return op.status();
     step.op = std::move(op).value();
+    WBCQ_RETURN_IF_ERROR(check_followed(*step.op, choices));
     steps_.push_back(std::move(step));
     // The operator has packed what it needs: file and packed weights are never in memory together.
     for (const uint32_t blob : file.op_blobs(record)) file.release_blob(blob);

@@ -2,6 +2,7 @@
 #ifndef WBCQ_OPS_LOAD_OPTIONS_H_
 #define WBCQ_OPS_LOAD_OPTIONS_H_
 
+#include <span>
 #include <string_view>
 
 #include "base/status.h"
@@ -13,9 +14,18 @@ enum class MemoryChoice {
   kSmall,  // batches run picture by picture; weights are packed once and in no larger form
 };
 
+// How one operator computes: "dense", or "sparse" where the zero blocks of its weights are left
+// out.
+struct KernelChoice {
+  std::string_view op;  // its name
+  std::string_view kernel;
+};
+
 struct LoadOptions {
   std::string_view isa = {};  // see select_isa()
   MemoryChoice memory = MemoryChoice::kSpeed;
+  // For operators that are not named the engine decides.
+  std::span<const KernelChoice> choices = {};
 };
 
 // "speed" or "small".

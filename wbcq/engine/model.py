@@ -6,7 +6,7 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -49,11 +49,14 @@ class QuantizedModel:
             that this CPU has. Results are the same bits with each.
         memory: ``"speed"`` for whatever is fastest; ``"small"`` for less memory: weights are
             stored once, batches run picture by picture. Results are the same bits with each.
+        choices: Names of convolutions (those of :meth:`profile`) to ``"sparse"``, which leaves out
+            zero blocks of weights, or ``"dense"``. For others the engine decides, by the share of
+            zeros and the shape. Results are the same bits with each.
 
     Raises:
         ModelFileError: The data are damaged, of another version, or no model file.
-        ValueError: ``threads``, ``isa`` or ``memory``, or an environment variable for it, is not
-            usable here.
+        ValueError: ``threads``, ``isa``, ``memory`` or ``choices``, or an environment variable for
+            it, is not usable here.
 
     Example:
         >>> import torch, wbcq
@@ -72,14 +75,16 @@ class QuantizedModel:
         threads: int | None = None,
         isa: str | None = None,
         memory: str = "speed",
+        choices: Mapping[str, str] | None = None,
     ) -> None:
-        self._requested = threads, isa, memory
+        chosen = dict(choices or {})
+        self._requested = threads, isa, memory, chosen
         if isinstance(data, OpenFile):
             self._contents: bytes | OpenFile = data
-            self._model = _core.Model.from_descriptor(data.descriptor, isa or "", memory)
+            self._model = _core.Model.from_descriptor(data.descriptor, isa or "", memory, chosen)
         else:
             self._contents = bytes(data)
-            self._model = _core.Model.from_bytes(self._contents, isa or "", memory)
+            self._model = _core.Model.from_bytes(self._contents, isa or "", memory, chosen)
         self._process = os.getpid()
         self.threads = _core.default_threads() if threads is None else threads
 
@@ -302,6 +307,7 @@ def load(
     threads: int | None = None,
     isa: str | None = None,
     memory: str = "speed",
+    choices: Mapping[str, str] | None = None,
 ) -> QuantizedModel:
     """Loads a model file. Needs numpy alone.
 
@@ -314,11 +320,12 @@ def load(
             the physical cores.
         isa: Instruction set; None for ``WBCQ_FORCE_ISA`` or else the best that this CPU has.
         memory: ``"speed"``, or ``"small"`` for less memory at some cost in speed.
+        choices: Names of convolutions to ``"sparse"`` or ``"dense"``, see :class:`QuantizedModel`.
 
     Raises:
         ModelFileError: The file is damaged, of another version, or no model file; names it.
         OSError: The file cannot be read.
-        ValueError: ``threads``, ``isa`` or ``memory`` is not usable here.
+        ValueError: ``threads``, ``isa``, ``memory`` or ``choices`` is not usable here.
 
     Example:
         >>> import wbcq
@@ -330,13 +337,19 @@ def load(
         is_regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
         data = OpenFile(path) if is_regular else file.read()
     try:
-        return QuantizedModel(data, threads=threads, isa=isa, memory=memory)
+        return QuantizedModel(data, threads=threads, isa=isa, memory=memory, choices=choices)
     except ModelFileError as error:
         raise ModelFileError(f"{os.fspath(path)}: {error}") from error
 
 
-def _restore(data: bytes, threads: int | None, isa: str | None, memory: str) -> QuantizedModel:
-    return QuantizedModel(data, threads=threads, isa=isa, memory=memory)
+def _restore(
+    data: bytes,
+    threads: int | None,
+    isa: str | None,
+    memory: str,
+    choices: Mapping[str, str] | None = None,
+) -> QuantizedModel:
+    return QuantizedModel(data, threads=threads, isa=isa, memory=memory, choices=choices)
 
 
 def _is_tensor(x: object) -> bool:

@@ -62,6 +62,12 @@ typedef enum wbcq_memory_choice {
   WBCQ_MEMORY_SMALL = 1  /* less memory for weights and activations, slower */
 } wbcq_memory_choice;
 
+/* How one operator computes: "dense", or "sparse" where zero blocks of weights are left out. */
+typedef struct wbcq_choice {
+  const char* op; /* its name */
+  const char* kernel;
+} wbcq_choice;
+
 /* How to load a model; begin with WBCQ_LOAD_OPTIONS_INIT. Later versions add members at the end:
  * a library reads those that `size` covers, and refuses ones that it does not know unless they are
  * zero. */
@@ -72,10 +78,13 @@ typedef struct wbcq_load_options {
   const char* isa;
   int32_t memory;   /* wbcq_memory_choice; changes no bits either */
   int32_t reserved; /* 0 */
+  /* For operators that are not named the engine decides. No choice changes bits. */
+  const wbcq_choice* choices;
+  size_t choice_count;
 } wbcq_load_options;
 
 #define WBCQ_LOAD_OPTIONS_INIT \
-  { sizeof(wbcq_load_options), NULL, WBCQ_MEMORY_SPEED, 0 }
+  { sizeof(wbcq_load_options), NULL, WBCQ_MEMORY_SPEED, 0, NULL, 0 }
 
 /* "0.1.0". */
 WBCQ_API const char* wbcq_version(void);

@@ -115,6 +115,27 @@ TEST(CApi, OptionsOfLaterVersionsAreReadIfTheyAreUnset) {
   EXPECT_EQ(load(options), WBCQ_UNSUPPORTED);
 }
 
+TEST(CApi, ChoicesOfKernels) {
+  Random random;
+  const auto bytes = testing::RandomNetwork(random).bytes();
+  wbcq_load_options options = WBCQ_LOAD_OPTIONS_INIT;
+  const auto load = [&](const char* op, const char* kernel) {
+    const wbcq_choice choice = {op, kernel};
+    options.choices = &choice;
+    options.choice_count = 1;
+    wbcq_model* model = nullptr;
+    const wbcq_status status =
+        wbcq_model_from_memory_with(bytes.data(), bytes.size(), &options, &model);
+    wbcq_model_free(model);
+    return status;
+  };
+  EXPECT_EQ(load("absent", "dense"), WBCQ_INVALID_ARGUMENT);
+  EXPECT_NE(std::string(wbcq_last_error()).find("absent"), std::string::npos);
+  // A caller that was compiled before there were choices.
+  options.size = offsetof(wbcq_load_options, choices);
+  EXPECT_EQ(load("absent", "dense"), WBCQ_OK);
+}
+
 TEST(CApi, VersionIsTheProjects) {
   int parts[3];
   char end = 0;

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import pickle
 from unittest import mock
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import wbcq
 from tests.wbcq.engine.strategies import cases, inputs_for, single_op_programs
 from tests.wbcq.engine.test_engine_bits import BATCHES, check
-from wbcq.engine.program import Conv2d
+from wbcq.engine.program import BATCH, Conv2d, Dequantize, Io, Program, Quantize, Tensor
 from wbcq.engine.program_file import program_bytes
 
 _core = pytest.importorskip("wbcq._core", reason="the extension module is not built")
@@ -68,3 +70,75 @@ def test_unknown_use_is_refused(program):
         pytest.raises(ValueError, match='WBCQ_SPARSE is "sometimes"; use always or never'),
     ):
         _core.Model.from_bytes(program_bytes(program))
+
+
+def chosen_kernels(program, **options):
+    session = _core.Session(_core.Model.from_bytes(program_bytes(program), **options), 1)
+    shape = (1, *program.inputs[0].shape[1:])
+    profile = session.profile([np.zeros(shape, np.float32)], 1)
+    return {entry["name"]: entry["kernel"] for entry in profile}
+
+
+@pytest.fixture(scope="module")
+def pruned():
+    """A convolution of which an eighth of the blocks is left."""
+    rng = np.random.default_rng(0)
+    tensors = (
+        Tensor("input", "f32", 14, 14, 64),
+        Tensor("x", "u8", 14, 14, 64, 0.02, 7),
+        Tensor("y", "u8", 14, 14, 64, 0.05, 3),
+        Tensor("output", "f32", 14, 14, 64),
+    )
+    weight = rng.integers(-127, 128, (64, 1, 1, 64), np.int8)
+    conv = Conv2d(
+        "conv",
+        "x",
+        "y",
+        weight=prune(weight, "4x4", 0.125, rng),
+        bias=np.zeros(64, np.int32),
+        weight_scale=np.full(64, 1e-3, np.float32),
+    )
+    ops = (Quantize("quantize", "input", "x"), conv, Dequantize("dequantize", "y", "output"))
+    io = Io("input", (BATCH, 64, 14, 14)), Io("output", (BATCH, 64, 14, 14))
+    return Program({t.name: t for t in tensors}, ops, (io[0],), (io[1],))
+
+
+def test_choices(pruned):
+    assert chosen_kernels(pruned, choices={"conv": "sparse"})["conv"].startswith("sparse_")
+    assert not chosen_kernels(pruned, choices={"conv": "dense"})["conv"].startswith("sparse_")
+
+
+def test_the_engine_chooses_by_the_share_of_zeros(pruned):
+    if "avx512vnni" not in _core.available_isas():
+        pytest.skip("only AVX-512 has a measured choice")
+    conv = pruned.ops[1]
+    rng = np.random.default_rng(1)
+    full = dataclasses.replace(conv, weight=rng.integers(1, 128, conv.weight.shape, np.int8))
+    dense = dataclasses.replace(pruned, ops=(pruned.ops[0], full, pruned.ops[2]))
+    with mock.patch.dict(os.environ, WBCQ_SPARSE=""):
+        assert "sparse" in chosen_kernels(pruned, isa="avx512vnni")["conv"]
+        assert "sparse" not in chosen_kernels(dense, isa="avx512vnni")["conv"]
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"absent": "dense"}, 'choice for operator "absent": the model has no such operator'),
+        ({"conv": "fast"}, 'choice for operator "conv" is "fast", must be "dense" or "sparse"'),
+        ({"quantize": "sparse"}, "only integer convolutions without groups"),
+    ],
+)
+def test_bad_choices(pruned, choices, message):
+    with pytest.raises(ValueError, match=message):
+        _core.Model.from_bytes(program_bytes(pruned), choices=choices)
+
+
+def test_choices_of_a_loaded_model_survive_copies(pruned, tmp_path):
+    path = tmp_path / "pruned.wbcq"
+    path.write_bytes(program_bytes(pruned))
+    x = np.random.default_rng(2).normal(size=(2, 64, 14, 14)).astype(np.float32)
+    sparse = wbcq.load(path, choices={"conv": "sparse"})
+    assert np.array_equal(sparse(x), wbcq.load(path, choices={"conv": "dense"})(x))
+    again = pickle.loads(pickle.dumps(sparse))
+    assert np.array_equal(again(x), sparse(x))
+    assert "sparse_" in str(again.profile(x, repeats=1))
