@@ -106,8 +106,8 @@ struct ConstBlob {
 // for those who cannot spare the memory, never or wherever they are exact. The bits are the same.
 enum class WinogradUse { kMeasured, kNever, kAlways };
 
-// Whether convolutions leave out the zero blocks of their weights: where measurements say so, never,
-// or always. The bits are the same.
+// Whether convolutions leave out the zero blocks of their weights: where measurements say so,
+// never, or always. The bits are the same.
 enum class SparseUse { kMeasured, kNever, kAlways };
 
 // An operator of a validated model file (format/reader.h). Tensors and kernels outlive the Op;

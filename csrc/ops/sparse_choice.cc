@@ -21,7 +21,7 @@ struct SparseCosts {
 };
 
 const SparseCosts* costs_of(Isa isa) {
-  static constexpr SparseCosts kAvx512Vnni = {{3.6, 8.5}, 10, 52, 8, 2.1, 0.6};
+  static constexpr SparseCosts kAvx512Vnni = {{2.9, 8.5}, 10, 52, 8, 2.1, 0.6};
   return isa == Isa::kAvx512Vnni ? &kAvx512Vnni : nullptr;
 }
 

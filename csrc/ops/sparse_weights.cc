@@ -155,23 +155,22 @@ void SparseWeights::split_depth(const Conv2dSpec& spec) {
 // Lists are sorted by their length, and four that follow one another made a group.
 void SparseWeights::pack_part(const Conv2dSpec& spec, size_t form, SparsePart& part) {
   struct Block {
-    int32_t place;
+    uint16_t row;
     int32_t weights[kSparseGroup];
   };
   const std::vector<size_t> offsets = segment_offsets(spec);
-  const size_t row_bytes = spec.kernels->sparse->pixels * kSparseQuad;
   const size_t block_outputs = kSparseOutputs[form];
   std::vector<std::vector<Block>> lists(kSparseChunk / block_outputs);
   std::vector<size_t> order(lists.size());
   for (size_t chunk = 0; chunk < chunks(); ++chunk) {
     part.blocks.push_back(blocks_.size());
     for (std::vector<Block>& list : lists) list.clear();
-    int32_t place = 0;
+    uint16_t row = 0;
     for (const SparsePiece& piece : part.pieces) {
       const size_t channels = spec.inputs[piece.segment % spec.inputs.size()]->channels;
       for (size_t c = piece.first_byte; c < piece.first_byte + piece.bytes; c += kSparseQuad) {
         for (size_t i = 0; i < kSparseChunk / kSparseGroup; ++i) {
-          Block block = {place, {}};
+          Block block = {row, {}};
           const size_t group = chunk * kSparseChunk / kSparseGroup + i;
           if (!read_group(spec, group, offsets[piece.segment] + c, channels - c, block.weights)) {
             continue;
@@ -182,10 +181,10 @@ void SparseWeights::pack_part(const Conv2dSpec& spec, size_t form, SparsePart& p
           }
           for (size_t o = 0; o < kSparseGroup; ++o) {
             if (block.weights[o] == 0) continue;
-            lists[i * kSparseGroup + o].push_back({place, {block.weights[o]}});
+            lists[i * kSparseGroup + o].push_back({row, {block.weights[o]}});
           }
         }
-        place += static_cast<int32_t>(row_bytes);
+        ++row;
       }
     }
     std::iota(order.begin(), order.end(), size_t{0});
@@ -207,12 +206,22 @@ void SparseWeights::pack_part(const Conv2dSpec& spec, size_t form, SparsePart& p
         }
       }
       for (size_t step = 0; step < steps; ++step) {
-        for (size_t i = first; i < first + group_lists; ++i) {
-          const std::vector<Block>& list = lists[order[i]];
-          const Block block = step < list.size() ? list[step] : Block{0, {}};
-          blocks_.push_back(block.place);
-          blocks_.insert(blocks_.end(), block.weights, block.weights + block_outputs);
+        uint16_t rows[kSparseGroup] = {};
+        int32_t weights[kSparseGroup] = {};
+        for (size_t i = 0; i < group_lists; ++i) {
+          const std::vector<Block>& list = lists[order[first + i]];
+          if (step >= list.size()) continue;
+          rows[i] = list[step].row;
+          std::copy_n(list[step].weights, block_outputs, weights + i * block_outputs);
         }
+        const size_t at = blocks_.size();
+        blocks_.resize(at + kSparseStepDwords[form]);
+        if (form == 0) {
+          std::memcpy(blocks_.data() + at, rows, sizeof(rows));
+        } else {
+          blocks_[at] = rows[0];
+        }
+        std::copy_n(weights, kSparseGroup, blocks_.end() - kSparseGroup);
       }
     }
   }

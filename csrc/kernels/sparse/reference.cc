@@ -40,8 +40,8 @@ void scatter(const SparseScatter& args) {
 
 // Adds the product of a quad's pixels with the weights of one output, modulo 2^32: partial sums may
 // leave int32 where the final value does not.
-void add_block(const SparseTile& tile, int32_t offset, int32_t quad, uint32_t (&sums)[kPixels]) {
-  const uint32_t* quads = tile.lhs + static_cast<uint32_t>(offset) / sizeof(uint32_t);
+void add_block(const SparseTile& tile, size_t row, int32_t quad, uint32_t (&sums)[kPixels]) {
+  const uint32_t* quads = tile.lhs + row * kPixels;
   const auto* weights = reinterpret_cast<const int8_t*>(&quad);
   for (size_t p = 0; p < tile.pixels; ++p) {
     for (size_t k = 0; k < kSparseQuad; ++k) {
@@ -77,7 +77,7 @@ void store_f32(const SparseTile& tile, size_t output, const uint32_t (&sums)[kPi
   }
 }
 
-void run(const SparseTile& tile, size_t block_outputs, bool head) {
+void run(const SparseTile& tile, size_t form, bool head) {
   const int32_t* blocks = tile.blocks;
   for (size_t group = 0; group < tile.groups; ++group) {
     const uint8_t* outputs = tile.outputs + group * kSparseGroup;
@@ -89,11 +89,13 @@ void run(const SparseTile& tile, size_t block_outputs, bool head) {
       }
     }
     for (uint32_t step = 0; step < tile.counts[group]; ++step) {
+      uint16_t rows[kSparseGroup];
+      std::memcpy(rows, blocks, sizeof(rows));
+      const int32_t* weights = blocks + kSparseStepDwords[form] - kSparseGroup;
       for (size_t o = 0; o < kSparseGroup; ++o) {
-        const int32_t* block = block_outputs == 1 ? blocks + 2 * o : blocks;
-        add_block(tile, block[0], block_outputs == 1 ? block[1] : block[1 + o], sums[o]);
+        add_block(tile, form == 0 ? rows[o] : static_cast<size_t>(blocks[0]), weights[o], sums[o]);
       }
-      blocks += block_outputs == 1 ? 2 * kSparseGroup : 1 + kSparseGroup;
+      blocks += kSparseStepDwords[form];
     }
     for (size_t o = 0; o < kSparseGroup; ++o) {
       if (!tile.last) {
@@ -106,9 +108,9 @@ void run(const SparseTile& tile, size_t block_outputs, bool head) {
   }
 }
 
-template <size_t kOutputs, bool kHead>
+template <size_t kForm, bool kHead>
 void run(const SparseTile& tile) {
-  run(tile, kOutputs, kHead);
+  run(tile, kForm, kHead);
 }
 
 }  // namespace
@@ -120,7 +122,7 @@ const SparseKernel sparse_reference = {
     gather,
     gather,
     scatter,
-    {run<1, false>, run<4, false>},
-    {run<1, true>, run<4, true>}};
+    {run<0, false>, run<1, false>},
+    {run<0, true>, run<1, true>}};
 
 }  // namespace wbcq

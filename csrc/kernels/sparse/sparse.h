@@ -63,9 +63,9 @@ struct SparseScatter {
 // outputs   [4 * groups] which output each place in a group stands for: an index into start, mult,
 //           bias and the rows of sums and of f32 results. 4x4 blocks: four that follow one another.
 // counts    [groups] steps of each list.
-// blocks    the lists, one after another. 1x4: a step is a block of each output of the group, the
-//           quad's offset in bytes from lhs and a dword of weights; shorter lists are filled up
-//           with zero weights. 4x4: a step is one block, an offset and four dwords of weights.
+// blocks    the lists, one after another. 1x4: a step is a block of each output of the group: four
+//           16-bit rows of lhs, then a dword of weights for each; shorter lists are filled up with
+//           zero weights. 4x4: a step is one block, the row of lhs and four dwords of weights.
 // lhs       [quads][pixels] quads. Where the kernel's lhs_offset is 128 gather() has subtracted it.
 // sums      int32 [outputs][pixels]: what the parts of the depth before this one gave, and what
 //           this one leaves for the next. Not used by run_u8 for a part that is first and last.
@@ -98,7 +98,8 @@ using SparseTileFn = void (*)(const SparseTile& tile);
 
 // For each shape of blocks: 1x4, then 4x4.
 inline constexpr size_t kSparseForms = 2;
-inline constexpr size_t kSparseOutputs[kSparseForms] = {1, 4};  // of a block
+inline constexpr size_t kSparseOutputs[kSparseForms] = {1, 4};     // of a block
+inline constexpr size_t kSparseStepDwords[kSparseForms] = {6, 5};  // of a group's list
 
 struct SparseKernel {
   const char* names[kSparseForms];

@@ -5,7 +5,8 @@
 //   kLanes, kVectors             dwords of a vector; vectors of a tile
 //   Ints                         kLanes int32
 //   Sums                         what products are added to; Sums::of(Ints)
-//   Quads load_quads(p), Weights broadcast(p), void dot(Sums&, Quads, Weights), Ints total(Sums)
+//   Quads load_quads(p), Weights broadcast(p), void broadcast_four(p, w[4]),
+//       void dot(Sums&, Quads, Weights), Ints total(Sums)
 //   Ints load_ints(p), broadcast_ints(value); void store_ints(p, a)
 //   Requantizer, made of a SparseTile: void store(const Ints (&)[4], const float* mult,
 //       const uint32_t* residual, uint32_t* out): four outputs of kLanes pixels; residual may be
@@ -20,23 +21,29 @@ namespace wbcq {
 namespace {
 
 constexpr size_t kPixels = kVectors * kLanes;
+constexpr size_t kRowBytes = kPixels * kSparseQuad;
 
 // One step of a group's list; `blocks` moves behind it.
 template <size_t kOutputs, size_t kUsed>
 WBCQ_INLINE void dot_step(const uint8_t* lhs, const int32_t*& blocks,
                           Sums (&acc)[kSparseGroup][kUsed]) {
   if constexpr (kOutputs == 1) {
+    // Loads are what limits: one for four rows, one for four weights.
+    uint64_t rows;
+    __builtin_memcpy(&rows, blocks, sizeof(rows));
+    Weights w[kSparseGroup];
+    broadcast_four(blocks + 2, w);
+    blocks += kSparseStepDwords[0];
 #pragma GCC unroll 4
-    for (size_t o = 0; o < kSparseGroup; ++o, blocks += 2) {
-      const uint8_t* a = lhs + static_cast<uint32_t>(blocks[0]);
-      const Weights w = broadcast(blocks + 1);
+    for (size_t o = 0; o < kSparseGroup; ++o, rows >>= 16) {
+      const uint8_t* a = lhs + (rows & 0xFFFF) * kRowBytes;
 #pragma GCC unroll 4
       for (size_t v = 0; v < kUsed; ++v) {
-        dot(acc[o][v], load_quads(a + v * kLanes * kSparseQuad), w);
+        dot(acc[o][v], load_quads(a + v * kLanes * kSparseQuad), w[o]);
       }
     }
   } else {
-    const uint8_t* a = lhs + static_cast<uint32_t>(*blocks++);
+    const uint8_t* a = lhs + static_cast<uint32_t>(*blocks++) * kRowBytes;
     Quads quads[kUsed];
 #pragma GCC unroll 4
     for (size_t v = 0; v < kUsed; ++v) quads[v] = load_quads(a + v * kLanes * kSparseQuad);

@@ -144,16 +144,18 @@ class SparseKernelTest : public ::testing::TestWithParam<Entry> {
         for (const auto& list : lists) steps = std::max(steps, list.size());
         counts.push_back(static_cast<uint32_t>(steps));
         for (size_t step = 0; step < steps; ++step) {
+          uint16_t rows[kSparseGroup] = {};
+          std::vector<int32_t> weights;
           for (size_t i = 0; i < lists.size(); ++i) {
             const bool filled = step >= lists[i].size();
             const size_t q = filled ? 0 : lists[i][step];
-            blocks.push_back(static_cast<int32_t>(q * row * sizeof(uint32_t)));
+            rows[i] = static_cast<uint16_t>(q);
             for (size_t j = 0; j < per_block; ++j) {
               int8_t w[4] = {};
               for (int8_t& x : w) x = static_cast<int8_t>(filled ? 0 : drawn(values, -127, 127));
               int32_t word;
               std::memcpy(&word, w, 4);
-              blocks.push_back(word);
+              weights.push_back(word);
               const size_t o = order[first + i * per_block + j];
               for (size_t p = 0; p < pixels; ++p) {
                 for (size_t k = 0; k < 4; ++k) {
@@ -165,6 +167,14 @@ class SparseKernelTest : public ::testing::TestWithParam<Entry> {
               }
             }
           }
+          const size_t at = blocks.size();
+          blocks.resize(at + kSparseStepDwords[form] - kSparseGroup);
+          if (form == 0) {
+            std::memcpy(blocks.data() + at, rows, sizeof(rows));
+          } else {
+            blocks[at] = rows[0];
+          }
+          blocks.insert(blocks.end(), weights.begin(), weights.end());
         }
       }
       tile.outputs = order.data();
