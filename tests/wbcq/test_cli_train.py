@@ -180,13 +180,14 @@ def test_pruning_and_what_starts_from_the_pruned(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
-    assert run(arguments(first, "--prune", "0.5", "--pattern", "unstructured")) == 0
+    pruning = ("--prune", "0.5", "--pattern", "unstructured", "--scope", "local")
+    assert run(arguments(first, *pruning)) == 0
     state = torch.load(first / "weights.pt", weights_only=True)
     assert int((state["conv.weight"] == 0).sum()) == 108
     assert json.loads((first / "history.json").read_text())["sparsity"] == 0.5
     # Done already: found, not trained again.
     capsys.readouterr()
-    assert run(arguments(first, "--prune", "0.5", "--pattern", "unstructured")) == 0
+    assert run(arguments(first, *pruning)) == 0
     assert "trained already" in capsys.readouterr().err
     # Zeros stay in what starts from them.
     assert run(arguments(second, "--init", str(first / "weights.pt"))) == 0

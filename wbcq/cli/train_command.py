@@ -90,8 +90,11 @@ def train(
         str, typer.Option(help="Of pruning: cubic, more and more; or oneshot, from the start.")
     ] = "cubic",
     scope: Annotated[
-        str, typer.Option(help="Of pruning: local, each layer alike; or global.")
-    ] = "local",
+        str,
+        typer.Option(
+            help="Of pruning: global, the least important of all; or local, each layer alike."
+        ),
+    ] = "global",
     score: Annotated[
         str | None,
         typer.Option(

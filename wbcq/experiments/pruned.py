@@ -8,9 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 import wbcq
+from wbcq.data.pictures import ArrayPictures
 from wbcq.data.sources import Sets
 from wbcq.experiments.settings import MULTI_MODAL, Settings, load_cells
 from wbcq.experiments.store import Store
@@ -25,8 +28,18 @@ from wbcq.experiments.training import (
 from wbcq.experiments.units import Unit
 from wbcq.experiments.variants import keep_compiled
 from wbcq.pruning.schedules import PruneConfig
-from wbcq.train import TrainConfig, decisions, evaluate, flipped, predict, train_classifier
+from wbcq.train import (
+    TrainConfig,
+    batches,
+    decisions,
+    evaluate,
+    flipped,
+    inputs_of,
+    predict,
+    train_classifier,
+)
 from wbcq.train.hardware import native_precision
+from wbcq.train.sampling import balanced_sample
 
 __all__ = ["ARCHITECTURES", "Spec", "make_pruned", "pruned_key", "pruned_unit", "specs"]
 
@@ -44,7 +57,7 @@ _TUNED_PERCENT = (50, 75, 90)
 _CHANNEL_PERCENT = (30, 50, 70)
 
 _BATCH = 32
-_RATE = 1e-3
+_RATE = 5e-4
 _GRADUAL = 3
 """From so many epochs on weights are pruned by and by; before, that costs what recovers them."""
 
@@ -84,10 +97,10 @@ def specs(settings: Settings, arch: str, fold: int) -> list[Spec]:
         return curve
     patterns = ("1x4", "4x4") if brief else ("unstructured", "1x4", "2x4", "4x4")
     percents = (75,) if brief else _TUNED_PERCENT
-    tuned = [Spec(pattern, "local", p, True) for pattern in patterns for p in percents]
+    tuned = [Spec(pattern, "global", p, True) for pattern in patterns for p in percents]
     if arch != MULTI_MODAL and importlib.util.find_spec("wbcq.pruning.channels") is not None:
         channels = (50,) if brief else _CHANNEL_PERCENT
-        tuned += [Spec("channel", "local", percent, True) for percent in channels]
+        tuned += [Spec("channel", "global", percent, True) for percent in channels]
     return [*curve, *tuned]
 
 
@@ -139,17 +152,19 @@ def make_pruned(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", wbcq.DenseLayersWarning)
         warnings.simplefilter("ignore", wbcq.FloatFallbackWarning)
+        prune: PruneConfig | None = None
         if pattern == "channel":
             model = wbcq.prune(model, sparsity, pattern=pattern, example=pictures[0])
-            prune = None
+        elif epochs >= _GRADUAL:
+            how: dict[str, Any] = {"scope": scope, "score": "taylor", "schedule": "cubic"}
+            prune = PruneConfig(sparsity, pattern, **how)
         else:
-            schedule = "cubic" if epochs >= _GRADUAL else "oneshot"
-            prune = PruneConfig(sparsity, pattern, scope, schedule=schedule)  # type: ignore[arg-type]
+            how = {"scope": scope, "score": "taylor" if epochs else "l1", "loss": _loss}
+            labelled = _labelled(model, sets.train, calibration, seed)
+            model = wbcq.prune(model, sparsity, pattern=pattern, data=labelled, **how)
         if epochs:
             checkpoint = (key, store.result(training)["history"], cells, seed, epochs)
-            _tune(store, model, sets, prune, *checkpoint)
-        elif prune is not None:
-            model = wbcq.prune(model, sparsity, pattern=pattern, scope=prune.scope)
+            _tune(store, model, trained(store, training), sets, prune, *checkpoint)
         config = wbcq.QuantConfig(class_names=sets.train.classes)
         quantized = wbcq.quantize(model, pictures, config=config, progress=False)
     zeros = check_zeros(model, quantized) if pattern != "channel" else 0
@@ -164,9 +179,24 @@ def make_pruned(
     }
 
 
+def _labelled(
+    model: nn.Module, train: ArrayPictures, count: int, seed: int
+) -> list[tuple[Tensor, ...]]:
+    """Batches of what the model takes, labels last."""
+    chosen = balanced_sample(train, count, seed)
+    return [(*inputs_of(model, pixels), labels) for pixels, labels in batches(chosen, _BATCH)]
+
+
+def _loss(outputs: Any, labels: Tensor) -> Tensor:
+    """Cross-entropy, summed over heads."""
+    heads = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
+    return torch.stack([F.cross_entropy(logits, labels) for logits in heads]).sum()
+
+
 def _tune(
     store: Store,
     model: nn.Module,
+    teacher: nn.Module,
     sets: Sets,
     prune: PruneConfig | None,
     key: str,
@@ -192,6 +222,7 @@ def _tune(
         sets.train,
         sets.val,
         config,
+        teacher=teacher,
         checkpoint=checkpoint,
         on_step=on_step,
         on_epoch=on_epoch,

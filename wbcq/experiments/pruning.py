@@ -82,7 +82,8 @@ def write(settings: Settings, store: Store) -> None:
         "layers that blocks do not fit stay dense, and channel pruning makes a smaller dense "
         "network: its percentage is of channels. Without fine-tuning weights are pruned after "
         f"training; fine-tuned is {settings.qat_epochs} epoch"
-        f"{'s' * (settings.qat_epochs > 1)}, on the first fold. Every "
+        f"{'s' * (settings.qat_epochs > 1)} with Taylor scores and the dense network as teacher, "
+        "on the first fold; without, scores are L1, as the study's. Every "
         "pruned weight was looked up in the program and is zero.",
         "The study's figures are for its own private pictures: global, FP32, without fine-tuning.",
     ]

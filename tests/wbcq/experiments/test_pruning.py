@@ -29,7 +29,7 @@ from wbcq.train import predict
 
 ARCH = "shufflenet_v2_x0_5"
 CURVE = Spec("unstructured", "global", 90, False)
-TUNED = Spec("1x4", "local", 75, True)
+TUNED = Spec("1x4", "global", 75, True)
 
 
 @pytest.fixture(scope="module")
