@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
@@ -223,12 +222,13 @@ def _source(data: str | None, preset: str, scale: float, seed: int) -> Source:
 
 @lru_cache(maxsize=4)
 def _identity(data: str) -> str:
-    """Changes when a file is added, removed or written."""
+    """Changes when a file is added, removed, renamed or written with other bytes."""
     path = Path(data)
+    folder = path if path.is_dir() else path.parent
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     digest = hashlib.sha256()
     for file in files:
         if file.is_file():
-            status = os.stat(file)
-            digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+            contents = hashlib.sha256(file.read_bytes()).hexdigest()
+            digest.update(f"{file.relative_to(folder).as_posix()}\0{contents}\n".encode())
     return digest.hexdigest()[:16]

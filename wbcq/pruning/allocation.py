@@ -29,7 +29,7 @@ def check_sparsity(sparsity: object, where: str = "sparsity") -> float:
 def local_mask(scores: Tensor, sparsity: float, pattern: Pattern) -> Tensor:
     """Prunes the blocks of the least mean scores, at most ``sparsity`` of a layer's weights.
 
-    Fewer by less than one block; among equal scores the first ones go.
+    Fewer by less than one block, and never all; among equal scores the first ones go.
 
     Args:
         scores: Of each weight, [outputs, inputs, *kernel], not negative.
@@ -43,7 +43,8 @@ def local_mask(scores: Tensor, sparsity: float, pattern: Pattern) -> Tensor:
         return pattern.keep_best(scores)
     sizes = pattern.block_sizes(scores.shape)
     means = pattern.block_sums(scores.double()).cpu() / sizes
-    kept = ~_least(means.ravel(), sizes.ravel(), _count(sparsity, scores.numel()))
+    most = min(_count(sparsity, scores.numel()), scores.numel() - 1)
+    kept = ~_least(means.ravel(), sizes.ravel(), most)
     return pattern.spread(kept.reshape(means.shape), scores.shape).to(scores.device)
 
 

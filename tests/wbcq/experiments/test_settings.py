@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +50,19 @@ def test_cells_change_with_the_files(tmp_path: Path) -> None:
     other = folder(tmp_path / "other", count=7)
     assert replace(settings, data=other).cells(0, "stain")["files"] != before["files"]
     assert settings.cells(0, "stain") == before
+
+
+def test_a_copy_of_a_data_set_is_the_same_but_other_bytes_are_not(tmp_path: Path) -> None:
+    original, copy = tmp_path / "data", tmp_path / "elsewhere" / "data"
+    folder(original)
+    shutil.copytree(original, copy, copy_function=shutil.copyfile)  # other times
+    settings = Settings(tmp_path / "out", data=original, folds=2, size=32)
+    identity = settings.cells(0, "stain")["files"]
+    assert replace(settings, data=copy).cells(0, "stain")["files"] == identity
+    changed = shutil.copytree(original, tmp_path / "changed")
+    picture = changed / "a" / "0.png"
+    picture.write_bytes(picture.read_bytes()[:-1] + b"x")
+    assert replace(settings, data=changed).cells(0, "stain")["files"] != identity
 
 
 def test_networks_see_stained_cells_where_there_are_any(tiny: Settings) -> None:
