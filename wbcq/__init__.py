@@ -77,7 +77,7 @@ _HOMES = {
     "prune": "wbcq.pruning.api",
     "quantize": "wbcq.quant.api",
 }
-_PACKAGES = ("data", "explain", "models", "pruning", "train")
+_PACKAGES = ("data", "detection", "explain", "models", "pruning", "train")
 
 
 def __getattr__(name: str) -> Any:
