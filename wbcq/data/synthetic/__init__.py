@@ -3,5 +3,15 @@
 from wbcq.data.synthetic.cells import CLASSES
 from wbcq.data.synthetic.dataset import ALIGNED, SyntheticWbc, render_cell
 from wbcq.data.synthetic.optics import MODALITIES
+from wbcq.data.synthetic.smears import OBJECTS, Smear, render_smear
 
-__all__ = ["ALIGNED", "CLASSES", "MODALITIES", "SyntheticWbc", "render_cell"]
+__all__ = [
+    "ALIGNED",
+    "CLASSES",
+    "MODALITIES",
+    "OBJECTS",
+    "Smear",
+    "SyntheticWbc",
+    "render_cell",
+    "render_smear",
+]

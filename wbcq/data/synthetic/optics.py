@@ -7,7 +7,7 @@ stain on a dark background.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +15,20 @@ import numpy as np
 from wbcq.data.pictures import Picture
 from wbcq.data.synthetic.shapes import Field, Grid, noise
 
-__all__ = ["MODALITIES", "Light", "photograph"]
+__all__ = [
+    "BRIGHT_FIELD",
+    "MODALITIES",
+    "Light",
+    "develop",
+    "expose",
+    "optical_density",
+    "photograph",
+]
 
 MODALITIES = ("stain", "fluor", "green", "purple", "red")
+
+BRIGHT_FIELD = ("stain", "green", "purple", "red")
+"""Those whose light passes through the specimen."""
 
 # Optical density of amount 1. "stain": red, green and blue channels of a Giemsa smear under white
 # light. Single lights: eosin absorbs green, haemoglobin purple (its Soret band), azure dyes red.
@@ -59,6 +70,9 @@ _ABSORPTION: dict[str, dict[str, tuple[float, ...]]] = {
 _EMISSION = {"chromatin": 0.62, "blue": 0.16, "pink": 0.03, "eosin": 0.10, "dark": 0.05}
 
 _BACKGROUND = {"stain": (1.0, 0.905, 0.80), "green": (0.86,), "purple": (0.82,), "red": (0.88,)}
+
+
+_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -124,34 +138,76 @@ def photograph(
         planes = [_emitted(rng, grid, amounts, light)]
     else:
         planes = _transmitted(grid, amounts, light, modality)
-    image = np.stack(planes, axis=-1)
-    # Shot noise grows with the square root of the light, read noise does not.
-    deviation = light.noise * np.sqrt(0.15 + np.clip(image, 0, 1))
-    image += deviation * rng.standard_normal(image.shape, dtype=np.float32)
-    return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return expose(rng, planes, light)
+
+
+def optical_density(amounts: Mapping[str, Field], light: Light, modality: str) -> list[Field]:
+    """How strongly a specimen absorbs, float32 [height, width] for each channel of a modality.
+
+    Densities of things that lie upon each other add.
+
+    Args:
+        amounts: Optical thickness of each substance, of one shape; not empty.
+        light: Conditions of the photograph, among them the strength of the dyes.
+        modality: One of :data:`BRIGHT_FIELD`.
+    """
+    first = next(iter(amounts.values()))
+    planes: list[Field] = []
+    for channel in range(len(_BACKGROUND[modality])):
+        density = np.zeros_like(first)
+        for substance, amount in amounts.items():
+            dye = light.eosin if substance in ("pink", "eosin", "haemoglobin") else light.azure
+            density += np.float32(_ABSORPTION[modality][substance][channel] * dye) * amount
+        planes.append(density)
+    return planes
+
+
+def develop(
+    densities: Sequence[Field], illumination: Field, pixel: float, light: Light, modality: str
+) -> list[Field]:
+    """What the lens makes of what has passed, float32 [height, width] for each channel.
+
+    Args:
+        densities: Of :func:`optical_density`.
+        illumination: Light at each pixel, about 1.
+        pixel: Side of a pixel in micrometres.
+        light: Conditions of the photograph.
+        modality: One of :data:`BRIGHT_FIELD`.
+    """
+    from scipy import ndimage
+
+    tint = light.tint if modality == "stain" else (1.0,)
+    planes: list[Field] = []
+    for density, bright, colour in zip(densities, _BACKGROUND[modality], tint, strict=True):
+        passed = np.exp(-density)
+        blurred = ndimage.gaussian_filter(passed, light.defocus / pixel, truncate=3.0)
+        gain = bright * colour * light.exposure
+        planes.append(np.float32(gain) * illumination * blurred)
+    return planes
+
+
+def expose(rng: np.random.Generator, planes: Sequence[Field], light: Light) -> Picture:
+    """What the camera makes of it: noise and 8 bits; uint8 [height, width, channels]."""
+    height, width = planes[0].shape
+    picture = np.empty((height, width, len(planes)), np.uint8)
+    for top in range(0, height, _ROWS):  # large fields would need gigabytes at once
+        rows = slice(top, top + _ROWS)
+        image = np.stack([plane[rows] for plane in planes], axis=-1)
+        # Shot noise grows with the square root of the light, read noise does not.
+        deviation = light.noise * np.sqrt(0.15 + np.clip(image, 0, 1))
+        image += deviation * rng.standard_normal(image.shape, dtype=np.float32)
+        picture[rows] = np.clip(image, 0, 1) * 255 + 0.5
+    return picture
 
 
 def _transmitted(
     grid: Grid, amounts: Mapping[str, Field], light: Light, modality: str
 ) -> list[Field]:
-    from scipy import ndimage
-
     slope_x, slope_y = light.slope
     extent = np.float32(grid.size * grid.pixel / 2)
     illumination = 1 + (np.float32(slope_x) * grid.x + np.float32(slope_y) * grid.y) / extent
-    background = _BACKGROUND[modality]
-    tint = light.tint if modality == "stain" else (1.0,)
-    planes: list[Field] = []
-    for channel, bright in enumerate(background):
-        density = np.zeros_like(grid.x)
-        for substance, amount in amounts.items():
-            dye = light.eosin if substance in ("pink", "eosin", "haemoglobin") else light.azure
-            density += np.float32(_ABSORPTION[modality][substance][channel] * dye) * amount
-        passed = np.exp(-density)
-        blurred = ndimage.gaussian_filter(passed, light.defocus / grid.pixel, truncate=3.0)
-        gain = bright * tint[channel] * light.exposure
-        planes.append(np.float32(gain) * illumination * blurred)
-    return planes
+    densities = optical_density(amounts, light, modality)
+    return develop(densities, illumination, grid.pixel, light, modality)
 
 
 def _emitted(

@@ -7,7 +7,7 @@ import numpy as np
 from wbcq.data.synthetic.cells import CLASSES, White, white_cell
 from wbcq.data.synthetic.shapes import Field, Grid, coverage, ellipse, noise, smoothstep
 
-__all__ = ["specimen"]
+__all__ = ["add_platelet", "add_red_cell", "specimen"]
 
 
 def specimen(
@@ -79,11 +79,11 @@ def _red_cells_and_platelets(
         if _overlap(cx, cy, radius, reserved) > 0.15 or _overlap(cx, cy, radius, placed) > 0.22:
             continue
         placed.append((cx, cy, radius))
-        _add_red_cell(rng, grid, haemoglobin, texture, cx, cy, radius)
+        add_red_cell(rng, grid, haemoglobin, texture, cx, cy, radius)
     for _ in range(int(rng.poisson(0.5))):
         cx, cy = (float(v) for v in rng.uniform(-reach, reach, 2))
         if _overlap(cx, cy, 1.2, reserved) < 0.05:
-            _add_platelet(rng, grid, platelets, texture, cx, cy)
+            add_platelet(rng, grid, platelets, texture, cx, cy)
     return haemoglobin, platelets
 
 
@@ -95,7 +95,7 @@ def _overlap(
     return max((-float(gap) / (2 * radius) for gap in gaps), default=0.0)
 
 
-def _add_red_cell(
+def add_red_cell(
     rng: np.random.Generator,
     grid: Grid,
     target: Field,
@@ -104,6 +104,17 @@ def _add_red_cell(
     cy: float,
     radius: float,
 ) -> None:
+    """Adds a red cell to ``target``, the amount of haemoglobin.
+
+    Args:
+        rng: Source of its shape.
+        grid: Field of view.
+        target: float32 [size, size], changed.
+        texture: Noise of variance 1 that makes outlines uneven, as ``target``.
+        cx: Its middle in micrometres; it may be out of view.
+        cy: As ``cx``.
+        radius: In micrometres.
+    """
     # Drawn before the cell may turn out to be out of view: whether it is depends on the size in
     # pixels, and the rest of the scene must not.
     stretch, angle = np.sqrt(rng.uniform(1.0, 1.25)), float(rng.uniform(0, np.pi))
@@ -123,9 +134,10 @@ def _add_red_cell(
     target[window] += thickness * density
 
 
-def _add_platelet(
+def add_platelet(
     rng: np.random.Generator, grid: Grid, target: Field, texture: Field, cx: float, cy: float
 ) -> None:
+    """Adds a platelet to ``target``, the amount of platelets; as :func:`add_red_cell`."""
     radius, angle = float(rng.uniform(0.8, 1.5)), float(rng.uniform(0, np.pi))
     window = grid.window(cx, cy, radius * 2)
     if window is None:

@@ -7,10 +7,11 @@ import io
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from wbcq.data.pictures import DatasetError
 from wbcq.data.sources.synthetic import SyntheticSource
@@ -19,11 +20,13 @@ from wbcq.data.synthetic.dataset import ALIGNED, render_cell
 from wbcq.report.files import replacing, write_text
 from wbcq.report.reporter import Reporter
 
-__all__ = ["write_dataset"]
+__all__ = ["claim", "in_processes", "write_dataset"]
 
 COLUMNS = {"fluor": "Fluor", "green": "Green", "purple": "Purple", "red": "Red"}
 
 _CELLS_OF_A_TASK = 32
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def write_dataset(
         "seed": source.seed,
         "difficulty": cells.difficulty,
     }
-    _claim(out, settings)
+    claim(out, settings)
     for column in COLUMNS.values():
         (out / column).mkdir(exist_ok=True)
     missing = [cell for cell in cells.items if not _is_written(out, *cell)]
@@ -84,7 +87,7 @@ def write_dataset(
     ]
     with reporter.stage("Rendering cells") as stage:
         done = len(cells) - len(missing)
-        for count in _written(tasks, processes or os.cpu_count() or 1):
+        for count in in_processes(_write_cells, tasks, processes):
             done += count
             stage(done, len(cells))
     for fold in source.folds:
@@ -94,15 +97,19 @@ def write_dataset(
         _write_table(out / f"val_{fold}.csv", [cells.items[k] for k in parts["test"]])
 
 
-def _claim(out: Path, settings: dict[str, object]) -> None:
-    """Notes the settings in a new folder, or compares them with those of an older call."""
+def claim(out: Path, settings: dict[str, object]) -> None:
+    """Notes the settings in a new folder, or compares them with those of an older call.
+
+    Raises:
+        DatasetError: It holds other settings, or other files.
+    """
     record = out / "synthetic.json"
     text = json.dumps(settings, indent=2) + "\n"
     if record.exists():
         if record.read_text(encoding="utf-8") != text:
             raise DatasetError(
-                f"{record}: the folder holds synthetic cells of other settings; use them, another "
-                "folder, or remove this one"
+                f"{record}: the folder holds synthetic pictures of other settings; use them, "
+                "another folder, or remove this one"
             )
     elif out.is_dir() and any(out.iterdir()):
         raise DatasetError(f"{out}: not empty, and no synthetic data set; use another folder")
@@ -110,16 +117,25 @@ def _claim(out: Path, settings: dict[str, object]) -> None:
         write_text(record, text)
 
 
-def _written(tasks: Sequence[_Task], processes: int) -> Iterator[int]:
-    """Yields the number of cells of each task that is done."""
+def in_processes(
+    function: Callable[[_T], int], tasks: Sequence[_T], processes: int | None
+) -> Iterator[int]:
+    """Yields what a function of a module returns for each task, as they end.
+
+    Args:
+        function: Called with each task.
+        tasks: Values that can be pickled.
+        processes: How many work; None for one per core.
+    """
+    processes = processes or os.cpu_count() or 1
     if processes == 1 or len(tasks) < 2:
         for task in tasks:
-            yield _write_cells(task)
+            yield function(task)
         return
     # A forked process could hold a lock that a thread of this one had taken.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(processes, len(tasks)), mp_context=context) as pool:
-        futures = [pool.submit(_write_cells, task) for task in tasks]
+        futures = [pool.submit(function, task) for task in tasks]
         try:
             for future in as_completed(futures):
                 yield future.result()
