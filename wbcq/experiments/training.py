@@ -29,6 +29,7 @@ from wbcq.train import (
     predict,
     train_classifier,
 )
+from wbcq.train.batch_norm import follow_quickly
 from wbcq.train.hardware import native_precision
 from wbcq.train.sampling import balanced_sample
 
@@ -36,7 +37,6 @@ __all__ = [
     "REPETITION",
     "calibration_batches",
     "checkpoint_path",
-    "follow_quickly",
     "judge",
     "narrate",
     "train",
@@ -170,17 +170,6 @@ def checkpoint_path(store: Store, key: str, *shape: Any) -> Path:
     """Named after all that shapes a training, so that only the same one goes on from it."""
     digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()
     return store.path(key, f".{digest[:8]}.ckpt")
-
-
-def follow_quickly(model: nn.Module) -> None:
-    """Lets running means of batch normalization follow within tens of steps, as torch's own do.
-
-    MobileNetV3's take hundreds, which is a whole short training: evaluated with means from its
-    start, the trained network is no better than chance.
-    """
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d) and module.momentum is not None:
-            module.momentum = max(module.momentum, 0.1)
 
 
 def narrate(store: Store, epochs: int) -> Any:

@@ -18,6 +18,7 @@ from wbcq.pruning.masks import adopt_masks
 from wbcq.pruning.report import model_sparsity
 from wbcq.report.files import replacing, write_text
 from wbcq.report.reporter import SILENT, Reporter
+from wbcq.train.batch_norm import follow_quickly
 from wbcq.train.checkpoint import CheckpointError, load_checkpoint
 from wbcq.train.classify import Epoch, TrainResult, train_classifier
 from wbcq.train.config import TrainConfig
@@ -94,6 +95,7 @@ def run_job(source: Source, job: TrainJob, reporter: Reporter) -> JobResult:
     reporter = reporter if processes.first else SILENT
     torch.manual_seed(job.config.seed)
     model = models.create(job.arch, num_classes=len(source.classes))
+    follow_quickly(model)
     if job.init is not None:
         for line in load_matching(model, read_weights(job.init)).lines():
             reporter.note(f"{job.init}: {line}")

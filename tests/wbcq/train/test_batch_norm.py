@@ -1,17 +1,16 @@
-"""What trainings of experiments do before they begin."""
+"""Batch normalization in trainings of few steps."""
 
 from __future__ import annotations
 
 import pytest
 
 pytest.importorskip("torch")
-pytest.importorskip("sklearn")
 
 import torch
 from torch import nn
 
 from wbcq import models
-from wbcq.experiments.training import follow_quickly
+from wbcq.train.batch_norm import follow_quickly
 
 
 def test_running_means_follow_within_a_short_training() -> None:
