@@ -127,7 +127,7 @@ INSTANTIATE_TEST_SUITE_P(
 INSTANTIATE_TEST_SUITE_P(
     Operators, ModelRule,
     ::testing::Values(
-        Broken{"op 3 'add': kind 77 is unknown to this reader (version 1.2): update wbcq",
+        Broken{"op 3 'add': kind 77 is unknown to this reader (version 1.3): update wbcq",
                [](SmallModel& m) { m.ops[m.add].kind = 77; }},
         Broken{"op 3 'add' (add): reserved is not zero",
                [](SmallModel& m) { m.ops[m.add].reserved[2] = 1; }},
