@@ -103,10 +103,11 @@ def _mask_bytes(dims: Sequence[int], block: int) -> int:
 def _mask(weight: Array, block: int) -> npt.NDArray[np.bool_]:
     """[rows, blocks of a row]: which blocks have an element that is not +0, bit for bit."""
     rows = np.ascontiguousarray(weight).reshape(-1, weight.shape[-1])
-    is_set = rows.view(f"u{weight.itemsize}") != 0
+    is_set: npt.NDArray[np.bool_] = rows.view(f"u{weight.itemsize}").astype(np.bool_)
     padding = -weight.shape[-1] % block
     padded = np.pad(is_set, ((0, 0), (0, padding))) if padding else is_set
-    mask: npt.NDArray[np.bool_] = padded.reshape(len(rows), -1, block).any(axis=2)
+    blocks = padded.reshape(len(rows), -1, block)
+    mask: npt.NDArray[np.bool_] = np.logical_or.reduce(blocks, axis=2)
     return mask
 
 

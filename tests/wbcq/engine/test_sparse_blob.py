@@ -144,7 +144,7 @@ def _section(data, index):
 
 
 def _edited(edit):
-    """The golden file after an edit of its header, blob records and data section, with checksums."""
+    """The golden file after an edit of its header, blob records and data section."""
     data = bytearray(program_bytes(golden_v1_3.golden_program()))
     records = np.frombuffer(_section(data, 2), layout.BLOB)
     edit(data, records, np.frombuffer(_section(data, 7), np.uint8))
