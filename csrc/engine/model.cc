@@ -204,8 +204,11 @@ Status Model::read_ops(const format::ModelFile& file, const KernelTable& kernels
     if (source.kind == format::OpKind::kConv2d && file.conv2d_residual(record) != format::kNone) {
       source.residual = source.inputs.back();
     }
+    AlignedBuffer expanded;  // of sparse weights, which are the only sparse blob
     for (const uint32_t blob : file.op_blobs(record)) {
-      source.blobs.push_back({file.blobs()[blob].dims, file.blob_bytes(blob)});
+      Result<std::span<const std::byte>> elements = file.blob_elements(blob, expanded);
+      if (!elements.ok()) return elements.status();
+      source.blobs.push_back({file.blobs()[blob].dims, elements.value()});
     }
     Result<std::unique_ptr<Op>> op = make_op(source);
     if (!op.ok()) return op.status();

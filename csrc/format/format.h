@@ -9,9 +9,10 @@ namespace wbcq::format {
 
 inline constexpr unsigned char kMagic[8] = {'W', 'B', 'C', 'Q', 0x0D, 0x0A, 0x1A, 0x0A};
 inline constexpr uint16_t kMajor = 1;
-inline constexpr uint16_t kMinor = 2;
+inline constexpr uint16_t kMinor = 3;
 inline constexpr uint32_t kAlignment = 64;
 inline constexpr uint32_t kNone = 0xFFFFFFFFu;  // an absent operand or string
+inline constexpr uint64_t kSparseBlobs = 1;     // a required feature, since 1.3
 
 // The dimension that stands for the batch; only dims[0] of an activation may have it.
 inline constexpr int32_t kBatch = -1;
@@ -34,7 +35,7 @@ struct Header {
   uint16_t minor;
   uint32_t header_bytes;  // 64
   uint64_t file_bytes;
-  uint64_t required_features;  // an unknown bit is refused; version 1.0 has none
+  uint64_t required_features;  // kSparseBlobs; an unknown bit is refused
   uint32_t section_count;
   uint32_t body_crc32;    // zlib's CRC-32 of bytes [64, file_bytes)
   uint8_t reserved[20];   // zero
@@ -75,12 +76,18 @@ struct TensorRecord {
 };
 static_assert(sizeof(TensorRecord) == 64);
 
-// A constant.
+// A constant. Since 1.3 the weights of a convolution may be stored sparse: a mask, then values.
+// Each row, which is the last dimension, is cut into blocks of `block` elements, of which the last
+// may be shorter. Bit i % 8 of byte i / 8 of the mask is set if block i is stored; the mask is
+// padded with zeros to a multiple of 8 bytes. The values are the elements of the stored blocks, one
+// after another; those of other blocks are zero. A sparse blob has fewer bytes than a dense one,
+// and its file requires the feature kSparseBlobs.
 struct BlobRecord {
   uint32_t name;
   uint8_t dtype;
-  uint8_t rank;  // 1..4
-  uint16_t reserved0;
+  uint8_t rank;   // 1..4
+  uint8_t block;  // 0: dense; sparse: 1 or 4
+  uint8_t reserved0;
   uint32_t dims[4];  // unused ones are 1
   uint64_t offset;   // from the start of the data section, a multiple of 64
   uint64_t bytes;

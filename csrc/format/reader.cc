@@ -8,6 +8,7 @@
 #include "format/limits.h"
 #include "format/message.h"
 #include "format/names.h"
+#include "format/sparse_blob.h"
 #include "format/validate.h"
 
 namespace wbcq::format {
@@ -63,9 +64,9 @@ Status check_header(std::span<const std::byte> file) {
                         header.file_bytes > file.size() ? ": it is truncated, copy it again"
                                                         : ": something was appended to it");
   }
-  if (header.required_features != 0) {
+  if (const uint64_t unknown = header.required_features & ~kSparseBlobs; unknown != 0) {
     return invalid_file("the file (version ", header.major, ".", header.minor,
-                        ") needs feature bit ", std::countr_zero(header.required_features),
+                        ") needs feature bit ", std::countr_zero(unknown),
                         ", which this reader (version ", kMajor, ".", kMinor,
                         ") does not know: update wbcq");
   }
@@ -209,6 +210,23 @@ Status ModelFile::read_sections() {
   metadata_ = text_view(file, section(SectionKind::kMetadata));
   data_ = view<std::byte>(file, section(SectionKind::kData));
   return Status();
+}
+
+size_t ModelFile::mask_bytes(uint32_t blob) const {
+  return blobs_[blob].block == 0 ? 0 : SparseLayout(blobs_[blob]).mask_bytes;
+}
+
+Result<std::span<const std::byte>> ModelFile::blob_elements(uint32_t blob,
+                                                            AlignedBuffer& expanded) const {
+  const BlobRecord& record = blobs_[blob];
+  if (record.block == 0) return blob_bytes(blob);
+  Result<AlignedBuffer> buffer =
+      AlignedBuffer::allocate(SparseLayout(record).elements * dtype_size(record.dtype),
+                              cat("the elements of blob ", quoted_name(string(record.name))));
+  if (!buffer.ok()) return buffer.status();
+  expanded = std::move(buffer).value();
+  expand_sparse(record, blob_bytes(blob).data(), expanded.data());
+  return std::span<const std::byte>(expanded.data(), expanded.size());
 }
 
 std::string_view ModelFile::string(uint32_t offset) const {

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include "base/aligned_buffer.h"
 #include "base/status.h"
 #include "format/format.h"
 #include "format/mapped_file.h"
@@ -67,25 +68,30 @@ class ModelFile {
     return has_residual(op) ? op_inputs(op).back() : kNone;
   }
 
-  // 64-byte aligned; of a borrowed file MappedFile::kBorrowedAlignment.
+  // As in the file, a sparse blob's mask first. 64-byte aligned; of a borrowed file
+  // MappedFile::kBorrowedAlignment.
   std::span<const std::byte> blob_bytes(uint32_t blob) const {
     return data_.subspan(blobs_[blob].offset, blobs_[blob].bytes);
   }
   // Nobody will read the blob soon: a mapped file's memory for it is given back.
   void release_blob(uint32_t blob) const { file_.release(blob_bytes(blob)); }
-  // T is the C++ type of the blob's dtype.
+  // The values that the file holds: all of a dense blob. T is the C++ type of its dtype.
   template <typename T>
   std::span<const T> blob_values(uint32_t blob) const {
     static_assert(std::is_same_v<T, int8_t> || std::is_same_v<T, uint8_t> ||
                   std::is_same_v<T, int32_t> || std::is_same_v<T, float>);
-    const std::span<const std::byte> raw = blob_bytes(blob);
+    const std::span<const std::byte> raw = blob_bytes(blob).subspan(mask_bytes(blob));
     return {reinterpret_cast<const T*>(raw.data()), raw.size() / sizeof(T)};
   }
+  // All elements: the file's own bytes, or those of a sparse blob in `expanded`, which is allocated
+  // then. Errors: kOutOfMemory.
+  Result<std::span<const std::byte>> blob_elements(uint32_t blob, AlignedBuffer& expanded) const;
 
  private:
   explicit ModelFile(MappedFile file) : file_(std::move(file)) {}
   static Result<ModelFile> from_file(MappedFile file);
   Status read_sections();
+  size_t mask_bytes(uint32_t blob) const;  // 0 for a dense blob
   // A convolution of version 1.0 had one input and, perhaps, a residual.
   bool has_residual(const OpRecord& op) const {
     return header().minor == 0 ? op.inputs > 1 : op.attrs[conv2d::kHasResidual] != 0;

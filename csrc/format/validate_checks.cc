@@ -4,6 +4,7 @@
 
 #include "format/limits.h"
 #include "format/names.h"
+#include "format/sparse_blob.h"
 #include "format/validate.h"
 
 namespace wbcq::format {
@@ -80,8 +81,13 @@ Status check_finite(const ModelFile& file, const std::string& label, uint32_t bl
   const auto bad =
       std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
   if (bad == values.end()) return Status();
-  return invalid_file(label, ": ", role, "[", bad - values.begin(), "] is ", *bad,
-                      ", must be finite");
+  // Its place among all elements.
+  StoredCounter counter(file.blobs()[blob], file.blob_bytes(blob).data());
+  ptrdiff_t element = -1;
+  for (ptrdiff_t before = bad - values.begin(); before >= 0; ++element) {
+    before -= static_cast<ptrdiff_t>(counter.next(1));
+  }
+  return invalid_file(label, ": ", role, "[", element, "] is ", *bad, ", must be finite");
 }
 
 Status check_table(const ModelFile& file, const std::string& label, uint32_t blob) {

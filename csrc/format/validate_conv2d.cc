@@ -3,6 +3,7 @@
 
 #include "format/limits.h"
 #include "format/names.h"
+#include "format/sparse_blob.h"
 #include "format/validate.h"
 
 namespace wbcq::format {
@@ -60,6 +61,25 @@ WeightSums sum_weights(std::span<const int8_t> weights) {
   return {(absolute + sum) / 2, (absolute - sum) / 2, has_minus_128};
 }
 
+// The weights of a convolution in their order, less the zeros that the file leaves out: no sum
+// misses them.
+class WeightRuns {
+ public:
+  WeightRuns(const ModelFile& file, uint32_t blob)
+      : counter_(file.blobs()[blob], file.blob_bytes(blob).data()),
+        left_(file.blob_values<int8_t>(blob)) {}
+
+  std::span<const int8_t> next(size_t weights) {
+    const std::span<const int8_t> run = left_.first(counter_.next(weights));
+    left_ = left_.subspan(run.size());
+    return run;
+  }
+
+ private:
+  StoredCounter counter_;
+  std::span<const int8_t> left_;
+};
+
 // What the accumulator of a channel can reach, without its bias: an input with zero point z adds
 //   [-z P - (255 - z) N, (255 - z) P + z N]
 // where P and N are the sums of the positive and of the negated negative weights that meet it.
@@ -95,9 +115,10 @@ Status check_reach(const ModelFile& file, const OpRecord& op, const std::string&
 Status check_accumulators(const ModelFile& file, const OpRecord& op, const std::string& label) {
   const std::span<const uint32_t> inputs = file.conv2d_inputs(op);
   const uint32_t blob = file.op_blobs(op)[kWeight];
-  const std::span<const int8_t> weights = file.blob_values<int8_t>(blob);
-  const size_t channels = file.blobs()[blob].dims[0];
-  const size_t per_channel = weights.size() / channels;
+  const uint32_t* dims = file.blobs()[blob].dims;
+  const size_t channels = dims[0];
+  const size_t per_channel = size_t{dims[1]} * dims[2] * dims[3];
+  WeightRuns weights(file, blob);
   if (inputs.size() == 1 || is_depthwise(file, op)) {
     // All weights of a channel meet the same input: the first, or the one that holds the channel.
     size_t input = 0;
@@ -107,20 +128,17 @@ Status check_accumulators(const ModelFile& file, const OpRecord& op, const std::
         end += file.tensors()[inputs[++input]].dims[3];
       }
       Reach reach;
-      reach.add(weights.subspan(c * per_channel, per_channel),
-                file.tensors()[inputs[input]].zero_point);
+      reach.add(weights.next(per_channel), file.tensors()[inputs[input]].zero_point);
       WBCQ_RETURN_IF_ERROR(check_reach(file, op, label, c, reach));
     }
     return Status();
   }
-  size_t at = 0;
   for (size_t c = 0; c < channels; ++c) {
     Reach reach;
-    for (const size_t end = at + per_channel; at < end;) {
+    for (size_t tap = 0; tap < size_t{dims[1]} * dims[2]; ++tap) {
       for (const uint32_t input : inputs) {
         const TensorRecord& x = file.tensors()[input];
-        reach.add(weights.subspan(at, static_cast<size_t>(x.dims[3])), x.zero_point);
-        at += static_cast<size_t>(x.dims[3]);
+        reach.add(weights.next(static_cast<size_t>(x.dims[3])), x.zero_point);
       }
     }
     WBCQ_RETURN_IF_ERROR(check_reach(file, op, label, c, reach));

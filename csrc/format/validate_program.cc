@@ -123,6 +123,12 @@ class ProgramValidator {
       if (blob_used_[blob]) {
         return invalid_file(label, ": blob ", blob, " belongs to another operand");
       }
+      const bool is_weight =
+          op.kind == static_cast<uint32_t>(OpKind::kConv2d) && blob == file_.op_blobs(op)[0];
+      if (file_.blobs()[blob].block != 0 && !is_weight) {
+        return invalid_file(label, ": blob ", blob,
+                            " is sparse: only the weights of a convolution may be");
+      }
       blob_used_[blob] = true;
     }
     return validate_op(file_, op, label);

@@ -4,6 +4,7 @@
 
 #include "format/limits.h"
 #include "format/names.h"
+#include "format/sparse_blob.h"
 #include "format/validate.h"
 
 namespace wbcq::format {
@@ -120,6 +121,43 @@ Status check_tensor(const ModelFile& file, uint32_t index) {
   return Status();
 }
 
+// What can be said of a sparse blob before its mask is read. `dense_bytes` is what its shape has.
+Status check_sparse(const ModelFile& file, const BlobRecord& blob, const std::string& label,
+                    uint64_t dense_bytes) {
+  if (blob.block != 1 && blob.block != 4) {
+    return invalid_file(label, ": block is ", int{blob.block}, ", must be 0, 1 or 4");
+  }
+  if ((file.header().required_features & kSparseBlobs) == 0) {
+    return invalid_file(label, ": is sparse, but the header does not require feature bit 0");
+  }
+  const SparseLayout layout(blob);
+  if (blob.bytes >= dense_bytes) {
+    return invalid_file(label, ": bytes is ", blob.bytes, ", must be below the ", dense_bytes,
+                        " of its shape: it is sparse");
+  }
+  if (blob.bytes < layout.mask_bytes) {
+    return invalid_file(label, ": bytes is ", blob.bytes, ", its mask alone has ",
+                        layout.mask_bytes);
+  }
+  return Status();
+}
+
+Status check_mask(const BlobRecord& blob, const std::byte* mask, const std::string& label) {
+  const SparseLayout layout(blob);
+  const uint64_t bytes =
+      layout.mask_bytes + StoredCounter(blob, mask).next(layout.elements) * dtype_size(blob.dtype);
+  if (blob.bytes != bytes) {
+    return invalid_file(label, ": bytes is ", blob.bytes, ", its mask says ", bytes);
+  }
+  for (size_t i = layout.blocks; i < 8 * layout.mask_bytes; ++i) {
+    if ((mask[i / 8] >> i % 8 & std::byte{1}) != std::byte{0}) {
+      return invalid_file(label, ": bit ", i, " of its mask is set, it has ", layout.blocks,
+                          " blocks");
+    }
+  }
+  return Status();
+}
+
 // `end` is where the blob before it ended in the data section; it becomes the end of this one.
 Status check_blob(const ModelFile& file, uint32_t index, uint64_t& end) {
   const BlobRecord& blob = file.blobs()[index];
@@ -142,9 +180,12 @@ Status check_blob(const ModelFile& file, uint32_t index, uint64_t& end) {
       return invalid_file(label, ": more than ", kMaxElements, " elements");
     }
   }
-  const uint64_t bytes = static_cast<uint64_t>(elements) * size;
-  if (blob.bytes != bytes) {
-    return invalid_file(label, ": bytes is ", blob.bytes, ", its shape has ", bytes);
+  const uint64_t bytes = blob.bytes;
+  const uint64_t dense_bytes = static_cast<uint64_t>(elements) * size;
+  if (blob.block != 0) {
+    WBCQ_RETURN_IF_ERROR(check_sparse(file, blob, label, dense_bytes));
+  } else if (bytes != dense_bytes) {
+    return invalid_file(label, ": bytes is ", bytes, ", its shape has ", dense_bytes);
   }
   const uint64_t offset = (end + kAlignment - 1) / kAlignment * kAlignment;
   if (blob.offset != offset) {
@@ -163,7 +204,7 @@ Status check_blob(const ModelFile& file, uint32_t index, uint64_t& end) {
     return invalid_file(label, ": reserved bytes are not zero");
   }
   end = offset + bytes;
-  return Status();
+  return blob.block == 0 ? Status() : check_mask(blob, data.data() + offset, label);
 }
 
 // Least and most.

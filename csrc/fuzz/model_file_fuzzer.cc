@@ -18,7 +18,10 @@ void use(const ModelFile& file) {
   uint64_t sum = file.metadata().size();
   for (uint32_t i = 0; i < file.blobs().size(); ++i) {
     require(reinterpret_cast<uintptr_t>(file.blob_bytes(i).data()) % 64 == 0);
-    for (const std::byte byte : file.blob_bytes(i)) sum += static_cast<uint8_t>(byte);
+    wbcq::AlignedBuffer expanded;
+    const auto elements = file.blob_elements(i, expanded);
+    require(elements.ok());
+    for (const std::byte byte : elements.value()) sum += static_cast<uint8_t>(byte);
   }
   for (const auto& tensor : file.tensors()) require(!file.string(tensor.name).empty());
   for (const auto& op : file.ops()) {

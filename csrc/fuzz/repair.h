@@ -13,7 +13,7 @@
 
 namespace wbcq::fuzz {
 
-// A copy with the right magic, size and checksums; empty if it is shorter than a header.
+// A copy with the right magic, features, size and checksums; empty if it is shorter than a header.
 inline std::vector<std::byte> repaired(std::span<const std::byte> file) {
   if (file.size() < sizeof(format::Header)) return {};
   std::vector<std::byte> copy(file.begin(), file.end());
@@ -21,6 +21,7 @@ inline std::vector<std::byte> repaired(std::span<const std::byte> file) {
   std::memcpy(&header, copy.data(), sizeof(header));
   std::memcpy(header.magic, format::kMagic, sizeof(format::kMagic));
   header.major = format::kMajor;
+  header.required_features = format::kSparseBlobs;
   header.file_bytes = copy.size();
   header.body_crc32 = format::crc32(std::span(copy).subspan(sizeof(header)));
   std::memcpy(copy.data(), &header, sizeof(header));

@@ -93,8 +93,9 @@ class Inspector {
 
   void print_header() const {
     const Header& header = file_.header();
-    std::printf("Format version %d.%d, %s bytes\n\n", header.major, header.minor,
-                bytes_text(header.file_bytes).c_str());
+    std::printf("Format version %d.%d, %s bytes%s\n\n", header.major, header.minor,
+                bytes_text(header.file_bytes).c_str(),
+                (header.required_features & kSparseBlobs) != 0 ? ", sparse weights" : "");
     Table table({"section", "records", "bytes"});
     const auto* sections =
         reinterpret_cast<const SectionRecord*>(file_.bytes().data() + sizeof(Header));
@@ -132,10 +133,11 @@ class Inspector {
   }
 
   void print_ops() const {
-    Table table(
-        {"#", "operator", "kind", "reads", "writes", "MACs a picture", "bytes", "attributes"});
+    Table table({"#", "operator", "kind", "reads", "writes", "MACs a picture", "zeros", "bytes",
+                 "attributes"});
     uint64_t total_macs = 0;
     uint64_t total_bytes = 0;
+    Zeros total_zeros;
     for (size_t i = 0; i < file_.ops().size(); ++i) {
       const OpRecord& op = file_.ops()[i];
       uint64_t constant_bytes = 0;
@@ -143,12 +145,17 @@ class Inspector {
       const uint64_t op_macs = macs(op);
       total_macs += op_macs;
       total_bytes += constant_bytes;
+      const Zeros op_zeros = zeros(op);
+      total_zeros.zeros += op_zeros.zeros;
+      total_zeros.weights += op_zeros.weights;
       table.add({std::to_string(i), plain(file_.string(op.name)),
                  std::string(op_kind_name(op.kind)), names(file_.op_inputs(op)),
                  names(file_.op_outputs(op)), op_macs != 0 ? bytes_text(op_macs) : "",
-                 constant_bytes != 0 ? bytes_text(constant_bytes) : "", attributes(op)});
+                 op_zeros.text(), constant_bytes != 0 ? bytes_text(constant_bytes) : "",
+                 attributes(op)});
     }
-    table.add({"", "total", "", "", "", bytes_text(total_macs), bytes_text(total_bytes)});
+    table.add({"", "total", "", "", "", bytes_text(total_macs), total_zeros.text(),
+               bytes_text(total_bytes)});
     table.print();
   }
 
@@ -158,13 +165,48 @@ class Inspector {
     return text;
   }
 
+  static bool is_conv2d(const OpRecord& op) {
+    return static_cast<OpKind>(op.kind) == OpKind::kConv2d;
+  }
+
+  // Of a convolution.
+  uint64_t weights(const OpRecord& op) const {
+    const uint32_t* dims = file_.blobs()[file_.op_blobs(op)[0]].dims;
+    return uint64_t{1} * dims[0] * dims[1] * dims[2] * dims[3];
+  }
+
+  // How many weights are zero.
+  struct Zeros {
+    uint64_t zeros = 0;
+    uint64_t weights = 0;
+
+    std::string text() const {
+      if (weights == 0) return "";
+      char text[16];
+      const double share = static_cast<double>(zeros) / static_cast<double>(weights);
+      std::snprintf(text, sizeof(text), "%.1f %%", 100 * share);
+      return text;
+    }
+  };
+
+  Zeros zeros(const OpRecord& op) const {
+    if (!is_conv2d(op)) return {};
+    const uint32_t blob = file_.op_blobs(op)[0];
+    const auto count = [](auto values) {
+      return static_cast<uint64_t>(
+          std::count_if(values.begin(), values.end(), [](auto value) { return value != 0; }));
+    };
+    const bool is_f32 = file_.blobs()[blob].dtype == static_cast<uint8_t>(DType::kF32);
+    const uint64_t others =
+        is_f32 ? count(file_.blob_values<float>(blob)) : count(file_.blob_values<int8_t>(blob));
+    return {weights(op) - others, weights(op)};
+  }
+
   // Multiplications of a convolution.
   uint64_t macs(const OpRecord& op) const {
-    if (static_cast<OpKind>(op.kind) != OpKind::kConv2d) return 0;
+    if (!is_conv2d(op)) return 0;
     const TensorRecord& y = file_.tensors()[file_.op_outputs(op)[0]];
-    const BlobRecord& weight = file_.blobs()[file_.op_blobs(op)[0]];
-    const uint64_t weights = weight.bytes / dtype_size(weight.dtype);
-    return weights * static_cast<uint32_t>(y.dims[1]) * static_cast<uint32_t>(y.dims[2]);
+    return weights(op) * static_cast<uint32_t>(y.dims[1]) * static_cast<uint32_t>(y.dims[2]);
   }
 
   // Windows in the usual short form, and what differs from the plain case.
@@ -204,6 +246,8 @@ class Inspector {
         add(name, "=", a[i]);
       }
     }
+    const BlobRecord* weight = is_conv2d(op) ? &file_.blobs()[file_.op_blobs(op)[0]] : nullptr;
+    if (weight != nullptr && weight->block != 0) add("stored in blocks of ", int{weight->block});
     return text;
   }
 

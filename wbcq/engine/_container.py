@@ -16,8 +16,8 @@ MAX_RECORDS = 1 << 20
 """Of one section."""
 
 
-def pack(sections: dict[str, bytes], minor: int) -> bytes:
-    """A file of the contents of its sections, of a minor version."""
+def pack(sections: dict[str, bytes], minor: int, features: int) -> bytes:
+    """A file of the contents of its sections, of a minor version, that requires features."""
     table = np.zeros(len(layout.SECTIONS), layout.SECTION)
     offset = layout.FIRST_SECTION
     for i, name in enumerate(layout.SECTIONS):
@@ -39,7 +39,7 @@ def pack(sections: dict[str, bytes], minor: int) -> bytes:
         minor,
         layout.HEADER_BYTES,
         layout.HEADER_BYTES + len(body),
-        0,
+        features,
         len(layout.SECTIONS),
         zlib.crc32(body),
         bytes(20),
@@ -97,8 +97,8 @@ def _check_header(data: bytes) -> None:
             else "something was appended to it"
         )
         fail(f"the file has {len(data)} bytes, its header says {file_bytes}: {why}")
-    if features:
-        bit = (features & -features).bit_length() - 1
+    if unknown := features & ~layout.SPARSE_BLOBS:
+        bit = (unknown & -unknown).bit_length() - 1
         fail(
             f"the file (version {major}.{minor}) needs feature bit {bit}, which this reader "
             f"(version {known}) does not know: update wbcq"

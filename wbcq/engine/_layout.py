@@ -9,9 +9,11 @@ import numpy as np
 
 MAGIC: Final = b"WBCQ\r\n\x1a\n"
 MAJOR: Final = 1
-MINOR: Final = 2
+MINOR: Final = 3
 ALIGNMENT: Final = 64
 HEADER_BYTES: Final = 64
+SPARSE_BLOBS: Final = 1
+"""A required feature, since 1.3."""
 
 HEADER: Final = struct.Struct("<8sHHIQQII20sI")
 """magic, major, minor, header_bytes, file_bytes, required_features, section_count, body_crc32,
@@ -50,7 +52,8 @@ BLOB: Final = np.dtype(
         ("name", "<u4"),
         ("dtype", "u1"),
         ("rank", "u1"),
-        ("reserved0", "<u2"),
+        ("block", "u1"),
+        ("reserved0", "u1"),
         ("dims", "<u4", 4),
         ("offset", "<u8"),
         ("bytes", "<u8"),

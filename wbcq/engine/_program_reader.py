@@ -12,6 +12,7 @@ from wbcq.engine import _layout as layout
 from wbcq.engine._checks import MAX_DIM, MAX_ELEMENTS, MAX_INPUTS, MAX_NAME_BYTES
 from wbcq.engine._container import fail, unpack
 from wbcq.engine._op_reader import OpHead, decode_op
+from wbcq.engine._sparse_blob import check_sparse, decode_sparse
 from wbcq.engine.program import BATCH, Io, Op, Program, Tensor
 from wbcq.engine.validate import validate_program
 from wbcq.errors import ModelFileError
@@ -27,8 +28,8 @@ _INPUTS = {"conv2d": (1, MAX_INPUTS), "add": (2, 2), "mul": (2, 2), "binary": (2
 def decode_program(data: bytes) -> Program:
     """Checks and decodes the contents of a model file; ModelFileError for anything wrong."""
     sections = unpack(data)
-    minor = layout.HEADER.unpack_from(data)[2]
-    program = _Decoder(sections, minor).decode()
+    header = layout.HEADER.unpack_from(data)
+    program = _Decoder(sections, minor=header[2], features=header[5]).decode()
     try:
         validate_program(program)
     except ValueError as error:
@@ -39,11 +40,12 @@ def decode_program(data: bytes) -> Program:
 class _Decoder:
     """Turns the records of checked sections into objects."""
 
-    def __init__(self, sections: dict[str, memoryview], minor: int) -> None:
+    def __init__(self, sections: dict[str, memoryview], *, minor: int, features: int) -> None:
         def records(name: str) -> Array:
             return np.frombuffer(sections[name], layout.RECORDS[name])
 
         self.minor = minor
+        self.features = features
         self.strings = bytes(sections["strings"])
         if not self.strings.endswith(b"\0"):
             fail("section 0 (strings): must end with a zero byte")
@@ -139,7 +141,11 @@ class _Decoder:
                 elements *= dim
             if elements > MAX_ELEMENTS:
                 fail(f"{label}: more than {MAX_ELEMENTS} elements")
-            if size != elements * dtype.itemsize:
+            if block := int(record["block"]):
+                if not self.features & layout.SPARSE_BLOBS:
+                    fail(f"{label}: is sparse, but the header does not require feature bit 0")
+                check_sparse(label, dims[:rank], dtype.itemsize, block, size)
+            elif size != elements * dtype.itemsize:
                 fail(f"{label}: bytes is {size}, its shape has {elements * dtype.itemsize}")
             start = layout.align_up(end)
             if int(record["offset"]) != start:
@@ -154,7 +160,11 @@ class _Decoder:
             if record["reserved0"] or record["reserved"].any():
                 fail(f"{label}: reserved bytes are not zero")
             end = start + size
-            blobs.append(np.frombuffer(self.data[start:end], dtype).reshape(dims[:rank]))
+            stored = self.data[start:end]
+            if block:
+                blobs.append(decode_sparse(label, stored, dims[:rank], dtype, block))
+            else:
+                blobs.append(np.frombuffer(stored, dtype).reshape(dims[:rank]))
         if end != len(self.data):
             fail(f"section 7 (data): has {len(self.data)} bytes, its blobs end at {end}")
         return blobs
@@ -207,6 +217,9 @@ class _Decoder:
                 fail(f"{label}: blob {blob} of {len(self.blobs)}")
             if self.blob_used[blob]:
                 fail(f"{label}: blob {blob} belongs to another operand")
+            is_weight = kind == "conv2d" and blob == blobs[0]
+            if self.blob_records["block"][blob] and not is_weight:
+                fail(f"{label}: blob {blob} is sparse: only the weights of a convolution may be")
             self.blob_used[blob] = True
         attrs = record["attrs"].tolist()
         fields = layout.ATTRS[kind]

@@ -226,7 +226,7 @@ class QuantizedModel:
         return contents.size if isinstance(contents, OpenFile) else len(contents)
 
     def summary(self) -> str:
-        """A table of the layers: kind, dtype, shapes, parameters, MACs of one picture, bytes.
+        """A table of the layers: kind, dtype, shapes, parameters, MACs of a picture, zeros, bytes.
 
         Where operators are float32 although the network is INT8, it says why.
         """

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from wbcq.engine import _layout as layout
 from wbcq.engine._container import pack
 from wbcq.engine._program_reader import decode_program
+from wbcq.engine._sparse_blob import choose_block, encode_sparse
 from wbcq.engine.operators import (
     ADAPTIVE,
     BINARY_FUNCTIONS,
@@ -141,8 +142,10 @@ def program_bytes(program: Program) -> bytes:
     return _Encoder().encode(program)
 
 
-def minor_version(program: Program) -> int:
-    """The lowest minor version, from 1 on, that has all that a program uses."""
+def minor_version(program: Program, features: int) -> int:
+    """The lowest minor version, from 1 on, that has all that a program and its file use."""
+    if features & layout.SPARSE_BLOBS:
+        return 3
     return 2 if any(_is_of_1_2(op) for op in program.ops) else 1
 
 
@@ -161,6 +164,7 @@ class _Encoder:
         self.blobs: list[tuple[Any, ...]] = []
         self.data = bytearray()
         self.operands: list[int] = []
+        self.features = 0
 
     def encode(self, program: Program) -> bytes:
         index = {name: i for i, name in enumerate(program.tensors)}
@@ -182,7 +186,8 @@ class _Encoder:
                 "metadata": _metadata(program.metadata),
                 "data": bytes(self.data),
             },
-            minor_version(program),
+            minor_version(program, self.features),
+            self.features,
         )
 
     def _string(self, text: str) -> int:
@@ -199,16 +204,20 @@ class _Encoder:
         qparams = (tensor.scale, tensor.zero_point)
         return (name, dtype, 0, dims, *qparams, parent, tensor.channel_offset, 0)
 
-    def _blob(self, name: str, array: npt.NDArray[np.generic]) -> int:
+    def _blob(self, name: str, array: npt.NDArray[Any], block: int = 0) -> int:
         codes = {dtype: code for code, dtype in layout.NUMPY_DTYPES.items()}
         dtype = array.dtype.newbyteorder("<")
         offset = layout.align_up(len(self.data))
         self.data += bytes(offset - len(self.data))
-        self.data += np.ascontiguousarray(array, dtype).tobytes()
+        stored = np.ascontiguousarray(array, dtype)
+        self.data += encode_sparse(stored, block) if block else stored.tobytes()
         dims = (*array.shape, *(1,) * (4 - array.ndim))
+        size = len(self.data) - offset
         self.blobs.append(
-            (self._string(name), codes[dtype], array.ndim, 0, dims, offset, array.nbytes, 0)
+            (self._string(name), codes[dtype], array.ndim, block, 0, dims, offset, size, 0)
         )
+        if block:
+            self.features |= layout.SPARSE_BLOBS
         return len(self.blobs) - 1
 
     def _op(self, op: Op, index: dict[str, int], tensors: dict[str, Tensor]) -> tuple[Any, ...]:
@@ -221,7 +230,9 @@ class _Encoder:
         for role in ("weight", "bias", "weight_scale", "table"):
             array = getattr(op, role, None)
             if array is not None:
-                self.operands.append(self._blob(f"{op.name}.{role}", array))
+                may_be_sparse = role == "weight" and isinstance(op, Conv2d)
+                block = choose_block(array)[0] if may_be_sparse else 0
+                self.operands.append(self._blob(f"{op.name}.{role}", array, block))
                 blobs += 1
         attrs = _attrs(op, tensors)
         attrs += [0] * (16 - len(attrs))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from wbcq.engine._sparse_blob import choose_block
 from wbcq.engine.islands import islands_from_metadata
 from wbcq.engine.program import Conv2d, Op, Program, Tensor, op_inputs, op_kind
 from wbcq.report.tables import Column, Table
@@ -24,7 +27,9 @@ class LayerSummary:
         output_shape: C, H, W of its output.
         parameters: Number of weights and biases.
         macs: Multiplications of one picture, those with padding included.
-        bytes: Size of weights, biases, scales and tables in the file.
+        bytes: Size of weights, biases, scales and tables in a file that is written now.
+        weights: Number of weights of a convolution, 0 for other kinds.
+        zeros: How many of them are zero.
         dtype: What it computes in, see :func:`op_dtype`.
         why_float: Why it computes in float32 although the network is INT8, or empty.
     """
@@ -36,6 +41,8 @@ class LayerSummary:
     parameters: int = 0
     macs: int = 0
     bytes: int = 0
+    weights: int = 0
+    zeros: int = 0
     dtype: str = ""
     why_float: str = ""
 
@@ -84,14 +91,17 @@ def _summary(op: Op, tensors: dict[str, Tensor]) -> LayerSummary:
             parameters=sum(array.size for array in constants[:2] if array is not None),
             bytes=sum(array.nbytes for array in constants if array is not None),
         )
-    arrays = (op.weight, op.bias, op.weight_scale, op.table)
+    others = (op.bias, op.weight_scale, op.table)
     return LayerSummary(
         op.name,
         op_kind(op),
         *shapes,
         parameters=op.weight.size + op.bias.size,
         macs=op.weight.size * y.height * y.width,
-        bytes=sum(array.nbytes for array in arrays if array is not None),
+        bytes=choose_block(op.weight)[1]
+        + sum(array.nbytes for array in others if array is not None),
+        weights=op.weight.size,
+        zeros=op.weight.size - int(np.count_nonzero(op.weight)),
     )
 
 
@@ -111,6 +121,7 @@ def summary_table(program: Program) -> str:
             Column("output"),
             Column("params", ",d"),
             Column("MACs", ",d"),
+            Column("zeros", ".1%"),
             Column("bytes", ",d"),
             *([Column("why float32")] if explains else []),
         ]
@@ -124,9 +135,11 @@ def summary_table(program: Program) -> str:
             _shape(layer.output_shape),
             layer.parameters,
             layer.macs,
+            layer.zeros / layer.weights if layer.weights else None,
             layer.bytes,
             *([layer.why_float] if explains else []),
         )
+    weights = sum(layer.weights for layer in layers)
     table.add(
         "total",
         None,
@@ -135,6 +148,7 @@ def summary_table(program: Program) -> str:
         None,
         sum(layer.parameters for layer in layers),
         sum(layer.macs for layer in layers),
+        sum(layer.zeros for layer in layers) / weights if weights else None,
         sum(layer.bytes for layer in layers),
         *([None] if explains else []),
     )

@@ -2,6 +2,7 @@
 #ifndef WBCQ_TESTS_FORMAT_FILE_BUILDER_H_
 #define WBCQ_TESTS_FORMAT_FILE_BUILDER_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -40,6 +41,7 @@ class FileBuilder {
   std::vector<IoRecord> io;
   std::string metadata = "{}";
   Bytes data;
+  uint64_t features = 0;
 
   uint32_t string(std::string_view text) {
     const uint32_t offset = static_cast<uint32_t>(strings.size());
@@ -84,6 +86,32 @@ class FileBuilder {
     append(data, std::as_bytes(std::span(values)));
     blobs.push_back(record);
     return static_cast<uint32_t>(blobs.size() - 1);
+  }
+
+  // A blob that is stored in blocks of `block` elements of the last dimension.
+  template <typename T>
+  uint32_t sparse_blob(std::string_view name, DType dtype, std::initializer_list<uint32_t> dims,
+                       const std::vector<T>& values, uint8_t block) {
+    const size_t row = *(dims.end() - 1);
+    std::vector<uint8_t> mask;
+    std::vector<T> stored;
+    size_t count = 0;
+    for (size_t first = 0; first < values.size(); ++count) {
+      const size_t length = std::min<size_t>(block, row - first % row);
+      const auto* begin = values.data() + first;
+      if (count % 64 == 0) mask.resize(mask.size() + 8);
+      if (std::any_of(begin, begin + length, [](T value) { return value != T{0}; })) {
+        mask[count / 8] = static_cast<uint8_t>(mask[count / 8] | 1u << count % 8);
+        stored.insert(stored.end(), begin, begin + length);
+      }
+      first += length;
+    }
+    const uint32_t index = blob(name, dtype, dims, mask);
+    append(data, std::as_bytes(std::span(stored)));
+    blobs[index].bytes += stored.size() * sizeof(T);
+    blobs[index].block = block;
+    features |= kSparseBlobs;
+    return index;
   }
 
   // Returns the operator's index.
@@ -132,6 +160,7 @@ class FileBuilder {
     header.minor = kMinor;
     header.header_bytes = sizeof(Header);
     header.file_bytes = file.size();
+    header.required_features = features;
     header.section_count = kSectionCount;
     std::memcpy(file.data(), &header, sizeof(header));
     std::memcpy(file.data() + sizeof(header), table.data(), table.size() * sizeof(SectionRecord));

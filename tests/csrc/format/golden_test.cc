@@ -88,5 +88,21 @@ TEST(Golden, Version1_2) {
   EXPECT_EQ(group.attrs[normalize::kEps], 0x3E000000);  // 0.125
 }
 
+TEST(Golden, Version1_3) {
+  Result<ModelFile> result = ModelFile::open(golden_path("golden_v1_3.wbcq"));
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  const ModelFile& file = result.value();
+  EXPECT_EQ(file.header().minor, 3);
+  EXPECT_EQ(file.header().required_features, kSparseBlobs);
+  const uint32_t first = file.op_blobs(file.ops()[1])[0];
+  EXPECT_EQ(file.blobs()[first].block, 1);
+  EXPECT_EQ(file.blob_values<int8_t>(first).size(), 210u);
+  AlignedBuffer expanded;
+  const Result<std::span<const std::byte>> elements = file.blob_elements(first, expanded);
+  ASSERT_TRUE(elements.ok()) << elements.status().message();
+  EXPECT_EQ(crc32(elements.value()), 0x65783563u);
+  EXPECT_EQ(file.blobs()[file.op_blobs(file.ops()[2])[0]].block, 4);
+}
+
 }  // namespace
 }  // namespace wbcq::format

@@ -7,6 +7,7 @@
 
 #include "format/file_builder.h"
 #include "format/reader.h"
+#include "format/sparse_model.h"
 #include "format/wide_model.h"
 #include "support/random.h"
 
@@ -16,6 +17,7 @@ namespace {
 using testing::Bytes;
 using testing::fix_checksums;
 using testing::SmallModel;
+using testing::SparseModel;
 using testing::WideModel;
 
 // Touches everything that the accessors of an accepted file give.
@@ -24,7 +26,11 @@ uint64_t visit(const ModelFile& file) {
   for (const TensorRecord& tensor : file.tensors()) sum += file.string(tensor.name).size();
   for (uint32_t i = 0; i < file.blobs().size(); ++i) {
     sum += file.string(file.blobs()[i].name).size();
-    for (const std::byte byte : file.blob_bytes(i)) sum += static_cast<uint8_t>(byte);
+    AlignedBuffer expanded;
+    const Result<std::span<const std::byte>> elements = file.blob_elements(i, expanded);
+    EXPECT_TRUE(elements.ok()) << elements.status().message();
+    if (!elements.ok()) continue;
+    for (const std::byte byte : elements.value()) sum += static_cast<uint8_t>(byte);
   }
   for (const OpRecord& op : file.ops()) {
     sum += file.string(op.name).size();
@@ -55,7 +61,8 @@ class Mutation : public ::testing::TestWithParam<Model> {};
 
 INSTANTIATE_TEST_SUITE_P(Models, Mutation,
                          ::testing::Values(Model{"small", SmallModel().bytes()},
-                                           Model{"wide", WideModel().bytes()}));
+                                           Model{"wide", WideModel().bytes()},
+                                           Model{"sparse", SparseModel().bytes()}));
 
 TEST_P(Mutation, EveryTruncationIsRefused) {
   const Bytes whole = GetParam().bytes;

@@ -127,7 +127,7 @@ INSTANTIATE_TEST_SUITE_P(
 INSTANTIATE_TEST_SUITE_P(
     Operators, ModelRule,
     ::testing::Values(
-        Broken{"op 3 'add': kind 77 is unknown to this reader (version 1.2): update wbcq",
+        Broken{"op 3 'add': kind 77 is unknown to this reader (version 1.3): update wbcq",
                [](SmallModel& m) { m.ops[m.add].kind = 77; }},
         Broken{"op 3 'add' (add): reserved is not zero",
                [](SmallModel& m) { m.ops[m.add].reserved[2] = 1; }},
@@ -352,9 +352,9 @@ INSTANTIATE_TEST_SUITE_P(
         BrokenBytes{"not a wbcq model file", [](Bytes& b) { b[0] = std::byte{'P'}; }},
         BrokenBytes{"transferred as text", [](Bytes& b) { b.erase(b.begin() + 4); }},
         BrokenBytes{"the file is truncated: it has 5 bytes", [](Bytes& b) { b.resize(5); }},
-        BrokenBytes{"format version 2.2, this reader knows version 1.x",
+        BrokenBytes{"format version 2.3, this reader knows version 1.x",
                     [](Bytes& b) { header(b).major = 2; }},
-        BrokenBytes{"format version 0.2, this reader knows version 1.x",
+        BrokenBytes{"format version 0.3, this reader knows version 1.x",
                     [](Bytes& b) { header(b).major = 0; }},
         BrokenBytes{"the header is damaged", [](Bytes& b) { b[60] ^= std::byte{1}; }, false},
         BrokenBytes{"header_bytes is 128, must be 64",

@@ -302,13 +302,17 @@ def test_summary(model):
     lines = model.summary().splitlines()
     assert len({len(line) for line in lines}) == 1, "columns are aligned"
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    assert cells[0] == ["layer", "kind", "dtype", "input", "output", "params", "MACs", "bytes"]
+    titles = "layer kind dtype input output params MACs zeros bytes"
+    assert cells[0] == titles.split()
     rows = {row[0]: row[1:] for row in cells[2:]}
     macs = 8 * 8 * 16 * 3 * 9
     conv = ["conv2d", "int8", "3x8x8", "16x8x8", "448", f"{macs:,}"]
     assert rows["0"][:6] == conv
     assert rows["5"][1] == "int8>float32", "the head"
-    assert int(rows["0"][6]) == 432 + 16 * 4 + 16 * 4
+    layers = [op.weight for op in model.program.ops if hasattr(op, "weight")]
+    zeros = sum(np.count_nonzero(weight == 0) for weight in layers)
+    assert rows["0"][6] == f"{np.mean(layers[0] == 0):.1%}"
+    assert int(rows["0"][7]) == 432 + 16 * 4 + 16 * 4
     total = macs + 4 * 4 * 8 * 16 + 5 * 128
     assert rows["total"] == [
         "",
@@ -317,9 +321,10 @@ def test_summary(model):
         "",
         f"{model.num_parameters:,}",
         f"{total:,}",
-        rows["total"][6],
+        f"{zeros / sum(weight.size for weight in layers):.1%}",
+        rows["total"][7],
     ]
-    assert int(rows["total"][6].replace(",", "")) < model.file_size
+    assert int(rows["total"][7].replace(",", "")) < model.file_size
 
 
 def test_profile(model):

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.wbcq.engine import golden, golden_v1_2, golden_wide
+from tests.wbcq.engine import golden, golden_v1_2, golden_v1_3, golden_wide
 from tests.wbcq.engine.golden import DATA, golden_inputs, golden_program
 from tests.wbcq.engine.strategies import cases, programs
 from wbcq.engine.exact import ExactExecutor
@@ -123,6 +123,7 @@ def test_metadata_that_are_not_json(metadata, message):
 
 WIDE = DATA / "golden_v1_1.wbcq"
 GOLDEN_1_2 = DATA / "golden_v1_2.wbcq"
+GOLDEN_1_3 = DATA / "golden_v1_3.wbcq"
 
 
 def golden_arrays(path, inputs):
@@ -136,6 +137,7 @@ def test_the_golden_files_hold_their_programs():
     assert_same_program(read_program(GOLDEN), golden_program())
     assert_same_program(read_program(WIDE), golden_wide.golden_program())
     assert_same_program(read_program(GOLDEN_1_2), golden_v1_2.golden_program())
+    assert_same_program(read_program(GOLDEN_1_3), golden_v1_3.golden_program())
 
 
 def check_golden(path, inputs, outputs):
@@ -145,7 +147,8 @@ def check_golden(path, inputs, outputs):
 
 
 def test_the_oracle_gives_the_golden_outputs():
-    for path, module in ((GOLDEN, golden), (WIDE, golden_wide), (GOLDEN_1_2, golden_v1_2)):
+    modules = (golden, golden_wide, golden_v1_2, golden_v1_3)
+    for path, module in zip((GOLDEN, WIDE, GOLDEN_1_2, GOLDEN_1_3), modules, strict=True):
         inputs = module.golden_inputs()
         check_golden(path, inputs, ExactExecutor(read_program(path)).run(*inputs))
 
@@ -156,8 +159,9 @@ def test_the_engine_gives_the_golden_outputs():
         model = core.Model(os.fspath(GOLDEN), isa)
         assert json.loads(model.metadata) == golden_program().metadata
         check_golden(GOLDEN, golden_inputs(), core.Session(model, 1).run(golden_inputs()))
-        model, inputs = core.Model(os.fspath(GOLDEN_1_2), isa), golden_v1_2.golden_inputs()
-        check_golden(GOLDEN_1_2, inputs, core.Session(model, 2).run(inputs))
+        for path, module in ((GOLDEN_1_2, golden_v1_2), (GOLDEN_1_3, golden_v1_3)):
+            model, inputs = core.Model(os.fspath(path), isa), module.golden_inputs()
+            check_golden(path, inputs, core.Session(model, 2).run(inputs))
 
 
 def test_in_version_1_0_a_second_input_is_the_residual():
@@ -340,7 +344,11 @@ def damaged_files(data, seed, count):
         yield with_checksums(words.tobytes()[: len(data)])
 
 
-@pytest.mark.parametrize("whole", [small_file, wide_file])
+def sparse_file():
+    return program_bytes(replace(golden_v1_3.golden_program(), metadata={}))
+
+
+@pytest.mark.parametrize("whole", [small_file, wide_file, sparse_file])
 def test_damage_with_right_checksums_gives_clean_errors(whole):
     results = [accepts(data) for data in damaged_files(whole(), seed=20, count=2000)]
     assert 0 < sum(results) < len(results)
@@ -350,7 +358,7 @@ def narrow_file():
     return program_bytes(replace(golden_program(), metadata={}))
 
 
-@pytest.mark.parametrize("whole", [narrow_file, wide_file])
+@pytest.mark.parametrize("whole", [narrow_file, wide_file, sparse_file])
 def test_python_and_the_engine_refuse_the_same_files(whole):
     core = pytest.importorskip("wbcq._core", reason="the extension module is not built")
     data = whole()
@@ -490,6 +498,7 @@ def test_what_needs_no_newer_version_has_the_older():
             x, y = (golden_v1_2.golden_program().tensors[name] for name in (op.x, op.y))
             assert program_bytes(alone(op, x, y))[10] == 2
     assert program_bytes(golden_v1_2.golden_program()) == GOLDEN_1_2.read_bytes()
+    assert program_bytes(golden_v1_3.golden_program()) == GOLDEN_1_3.read_bytes()
 
 
 def alone(op, x, y):

@@ -60,7 +60,8 @@ def _convolution(
     if context.float_reason(node) is not None:
         xs = _inputs(context, node, op, "f32")
         added = None if residual is None else context.f32(residual)
-        values = np.ascontiguousarray(layout(weight))
+        # Masks leave -0 where a weight was negative; only +0 takes no room in a model file.
+        values = np.ascontiguousarray(layout(weight)) + np.float32(0)
         bounds: dict[str, Any] = {"act_lo": op.activation.low, "act_hi": op.activation.high}
         context.emit_float(
             node,
