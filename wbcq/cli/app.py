@@ -11,6 +11,7 @@ import typer
 
 from wbcq.cli import (
     demo_command,
+    differential_command,
     file_commands,
     predict_command,
     report_command,
@@ -34,6 +35,7 @@ app.command("demo")(demo_command.demo)
 app.command("synthesize")(synthesize_command.synthesize)
 app.command("train")(train_command.train)
 app.command("predict")(predict_command.predict)
+app.command("differential")(differential_command.differential)
 app.command("reproduce")(reproduce_command.reproduce)
 app.command("report")(report_command.report)
 app.command("info")(file_commands.info)

@@ -114,8 +114,8 @@ class Detector:
             picture: uint8 [H, W, 3], RGB.
             threshold: Least score.
             overlap: Intersection over union above which two boxes are one cell.
-            margin: Pixels that neighbouring windows share, a quarter of :attr:`size` if None. Cells
-                up to that size are seen whole.
+            margin: Pixels that neighbouring windows share, three eighths of :attr:`size` if None.
+                Cells up to that size are seen whole.
             every_class: Several classes of one box, as mean average precision wants it.
             across_classes: Boxes of different classes are one cell too, as counting wants it.
 
@@ -130,7 +130,7 @@ class Detector:
                 f"the picture is {picture.dtype} {list(picture.shape)}, must be uint8 [H, W, 3]"
             )
         height, width = picture.shape[:2]
-        places = windows(height, width, self.size, self.size // 4 if margin is None else margin)
+        places = windows(height, width, self.size, 3 * self.size // 8 if margin is None else margin)
         parts = []
         for place in places:
             heads = self.model(self._input(picture, place)[None])
