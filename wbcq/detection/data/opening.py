@@ -127,9 +127,7 @@ def _read_voc_sets(root: Path, problems: Problems) -> dict[str, FieldSet]:
     return {split: chosen(names) for split, names in lists.items()}
 
 
-def _read_coco_sets(
-    root: Path, files: Sequence[Path], problems: Problems
-) -> dict[str, FieldSet]:
+def _read_coco_sets(root: Path, files: Sequence[Path], problems: Problems) -> dict[str, FieldSet]:
     sets: dict[str, FieldSet] = {}
     for path in files:
         split = _split_of(path.relative_to(root).as_posix()) or "train"
@@ -157,7 +155,7 @@ def _split_of(name: str) -> str | None:
 
 
 def _yolo_folders(root: Path) -> dict[str, tuple[Path, Path]]:
-    found = {}
+    found: dict[str, tuple[Path, Path]] = {}
     layouts: tuple[Callable[[str], tuple[Path, Path]], ...] = (
         lambda name: (root / name / "images", root / name / "labels"),
         lambda name: (root / "images" / name, root / "labels" / name),
