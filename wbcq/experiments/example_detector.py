@@ -7,18 +7,14 @@ given, the training parts of BCCD and of Chula's WBC_Dataset. Their test parts a
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-import wbcq
 from wbcq import models
 from wbcq.data.synthetic import CLASSES
 from wbcq.data.synthetic.smear_writing import SmearSet
@@ -105,9 +101,7 @@ def make(config: ExampleDetector) -> None:
     for name, found in sets.items():
         train += load_fields(found.train, scale=_SCALES.get(name, 1.0))
     val = FieldSet(CLASSES, tuple(f for found in sets.values() for f in found.val.fields))
-    model = models.create(
-        ARCH, num_classes=len(CLASSES), width=config.width, activation="relu"
-    )
+    model = models.create(ARCH, num_classes=len(CLASSES), width=config.width, activation="relu")
     layout = _layout(model, train, config)
     set_anchors(model, layout.anchors)
     train_detector(

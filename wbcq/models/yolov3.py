@@ -200,7 +200,7 @@ def yolov3_tiny(
     activation: str = "leaky_relu",
     width: float = 1.0,
 ) -> YoloV3Tiny:
-    """YOLOv3-tiny: 8,852,366 parameters at 80 classes, 8,679,116 at 5; 548,500 at 5 and width 0.25."""
+    """YOLOv3-tiny: 8,852,366 parameters at 80 classes, 8,679,116 at 5, 548,500 at 5 and 0.25."""
     return YoloV3Tiny(
         num_classes=num_classes, in_channels=in_channels, activation=activation, width=width
     )
