@@ -136,36 +136,47 @@ class YoloV3Tiny(nn.Module):
         num_classes: Number of classes.
         in_channels: Channels of the picture.
         activation: ``"leaky_relu"`` (slope 0.1) or ``"relu"``.
+        width: Factor of the number of channels of every layer but the heads' last; rounded to
+            multiples of 8.
     """
 
     anchors = TINY_ANCHORS
     strides = (32, 16)
 
     def __init__(
-        self, *, num_classes: int = 80, in_channels: int = 3, activation: str = "leaky_relu"
+        self,
+        *,
+        num_classes: int = 80,
+        in_channels: int = 3,
+        activation: str = "leaky_relu",
+        width: float = 1.0,
     ) -> None:
         super().__init__()
+        if not 0 < width <= 4:
+            raise ValueError(f"width is {width}, must be more than 0 and at most 4")
         layers = _Layers(activation)
         outputs = len(TINY_ANCHORS[0]) * (5 + num_classes)
+        sizes = (16, 32, 64, 128, 256, 512, 1024)
+        w16, w32, w64, w128, w256, w512, w1024 = (max(8, 8 * round(n * width / 8)) for n in sizes)
         blocks: list[nn.Module] = []
         channels = in_channels
-        for width in (16, 32, 64, 128):
-            blocks += [layers.conv(channels, width, 3), nn.MaxPool2d(2)]
-            channels = width
-        self.shallow = nn.Sequential(*blocks, layers.conv(128, 256, 3))
+        for wide in (w16, w32, w64, w128):
+            blocks += [layers.conv(channels, wide, 3), nn.MaxPool2d(2)]
+            channels = wide
+        self.shallow = nn.Sequential(*blocks, layers.conv(w128, w256, 3))
         self.deep = nn.Sequential(
             nn.MaxPool2d(2),
-            layers.conv(256, 512, 3),
+            layers.conv(w256, w512, 3),
             # A window of 2x2 at stride 1 that keeps the size: below and right there is nothing.
             nn.ZeroPad2d((0, 1, 0, 1)),
             nn.MaxPool2d(2, stride=1),
-            layers.conv(512, 1024, 3),
-            layers.conv(1024, 256, 1),
+            layers.conv(w512, w1024, 3),
+            layers.conv(w1024, w256, 1),
         )
-        self.lateral = layers.conv(256, 128, 1)
+        self.lateral = layers.conv(w256, w128, 1)
         self.upsample = nn.Upsample(scale_factor=2, mode="nearest")
-        self.head1 = nn.Sequential(layers.conv(256, 512, 3), nn.Conv2d(512, outputs, 1))
-        self.head2 = nn.Sequential(layers.conv(128 + 256, 256, 3), nn.Conv2d(256, outputs, 1))
+        self.head1 = nn.Sequential(layers.conv(w256, w512, 3), nn.Conv2d(w512, outputs, 1))
+        self.head2 = nn.Sequential(layers.conv(w128 + w256, w256, 3), nn.Conv2d(w256, outputs, 1))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """[N, in_channels, H, W] to raw heads at stride 32 and 16, as those of YOLOv3."""
@@ -183,7 +194,13 @@ def yolov3(
 
 
 def yolov3_tiny(
-    *, num_classes: int = 80, in_channels: int = 3, activation: str = "leaky_relu"
+    *,
+    num_classes: int = 80,
+    in_channels: int = 3,
+    activation: str = "leaky_relu",
+    width: float = 1.0,
 ) -> YoloV3Tiny:
-    """YOLOv3-tiny: 8,852,366 parameters at 80 classes, 8,679,116 at 5."""
-    return YoloV3Tiny(num_classes=num_classes, in_channels=in_channels, activation=activation)
+    """YOLOv3-tiny: 8,852,366 parameters at 80 classes, 8,679,116 at 5, 548,500 at 5 and 0.25."""
+    return YoloV3Tiny(
+        num_classes=num_classes, in_channels=in_channels, activation=activation, width=width
+    )

@@ -136,6 +136,16 @@ def test_yolov3_heads(activation: str) -> None:
     assert sum(isinstance(module, wanted) for module in model.modules()) == 72
 
 
+def test_yolov3_tiny_of_any_width() -> None:
+    assert parameters(yolov3_tiny(num_classes=5, width=0.25)) == 548_500
+    narrow = yolov3_tiny(num_classes=2, width=0.1).eval()
+    small, large = narrow(torch.rand(1, 3, 64, 96))
+    assert small.shape == (1, 21, 2, 3)
+    assert large.shape == (1, 21, 4, 6)
+    with pytest.raises(ValueError, match="width is 0"):
+        yolov3_tiny(width=0)
+
+
 def test_yolov3_tiny_heads() -> None:
     model = yolov3_tiny(num_classes=2).eval()
     with torch.no_grad():
