@@ -21,7 +21,6 @@ using Ints = int32x4_t;
 using Bytes = uint8x16_t;
 using Quads = int8x16_t;
 
-WBCQ_INLINE Quads load_quads(const uint8_t* p) { return vreinterpretq_s8_u8(vld1q_u8(p)); }
 WBCQ_INLINE Ints load_ints(const int32_t* p) { return vld1q_s32(p); }
 WBCQ_INLINE Ints broadcast_ints(int32_t value) { return vdupq_n_s32(value); }
 WBCQ_INLINE void store_ints(int32_t* p, Ints a) { vst1q_s32(p, a); }

@@ -14,6 +14,7 @@ extern const SparseKernel sparse_arm_neon;
 namespace {
 
 constexpr size_t kVectors = 2;
+constexpr bool kLoadsAhead = false;
 constexpr bool kTwoSteps = true;
 
 using FourWeights = const int32_t*;
@@ -27,6 +28,7 @@ struct Sums {
   int32x4_t high;
 };
 
+WBCQ_INLINE Quads load_quads(const uint8_t* p) { return vreinterpretq_s8_u8(vld1q_u8(p)); }
 WBCQ_INLINE FourWeights load_four(const int32_t* p) { return p; }
 template <size_t kOutput>
 WBCQ_INLINE int8x16_t weights(FourWeights four) {

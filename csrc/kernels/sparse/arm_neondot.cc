@@ -12,6 +12,7 @@ extern const SparseKernel sparse_arm_neondot;
 namespace {
 
 constexpr size_t kVectors = 4;
+constexpr bool kLoadsAhead = true;
 constexpr bool kTwoSteps = false;
 
 using FourWeights = int8x16_t;
@@ -25,6 +26,13 @@ struct Sums {
   int32x4_t v;
 };
 
+// Volatile assembly keeps loads an output ahead of their use, which an in-order core needs; left
+// alone, GCC puts each just before it.
+WBCQ_INLINE Quads load_quads(const uint8_t* p) {
+  Quads quads;
+  __asm__ volatile("ldr %q0, %1" : "=w"(quads) : "m"(*reinterpret_cast<const Quads*>(p)));
+  return quads;
+}
 WBCQ_INLINE FourWeights load_four(const int32_t* p) { return vreinterpretq_s8_s32(vld1q_s32(p)); }
 template <size_t kOutput>
 WBCQ_INLINE Lane<kOutput> weights(FourWeights four) {
@@ -32,7 +40,9 @@ WBCQ_INLINE Lane<kOutput> weights(FourWeights four) {
 }
 template <size_t kOutput>
 WBCQ_INLINE void dot(Sums& sums, Quads quads, Lane<kOutput> weights) {
-  sums.v = vdotq_laneq_s32(sums.v, quads, weights.four, kOutput);
+  __asm__ volatile("sdot %0.4s, %1.16b, %2.4b[%3]"
+                   : "+w"(sums.v)
+                   : "w"(quads), "w"(weights.four), "i"(kOutput));
 }
 WBCQ_INLINE Ints total(const Sums& sums) { return sums.v; }
 

@@ -3,6 +3,7 @@
 //
 // The including file defines before, in its anonymous namespace:
 //   kLanes, kVectors             dwords of a vector; vectors of a tile
+//   kLoadsAhead                  whether loads stand before the products of the output before
 //   kTwoSteps                    whether products of two steps are added before their sum is
 //   Ints                         kLanes int32
 //   Sums                         what products are added to; Sums::of(Ints)
@@ -55,10 +56,14 @@ struct Step {
   FourWeights weights;
 };
 
+// The products of one output; `next` meanwhile takes what the output after it needs.
 template <size_t kOutput, size_t kUsed, size_t kOutputs>
-WBCQ_INLINE void dot_output(const Step<kOutputs>& step, Quads (&quads)[kUsed],
+WBCQ_INLINE void dot_output(const Step<kOutputs>& step, Quads (&quads)[kUsed], Quads (&next)[kUsed],
                             Sums (&acc)[kSparseGroup][kUsed]) {
-  if (kOutput == 0 || kOutputs == 1) load_row(step.row(kOutput), quads);
+  if (kOutputs == 1 && kLoadsAhead && kOutput + 1 < kSparseGroup) {
+    load_row(step.row(kOutput + 1), next);
+  }
+  if (kOutputs == 1 && !kLoadsAhead && kOutput > 0) load_row(step.row(kOutput), quads);
   const auto w = weights<kOutput>(step.weights);
 #pragma GCC unroll 4
   for (size_t v = 0; v < kUsed; ++v) dot(acc[kOutput][v], quads[v], w);
@@ -68,11 +73,14 @@ template <size_t kOutputs, size_t kUsed>
 WBCQ_INLINE void dot_step(const uint8_t* lhs, const int32_t*& blocks,
                           Sums (&acc)[kSparseGroup][kUsed]) {
   const Step<kOutputs> step(lhs, blocks);
-  Quads quads[kUsed];
-  dot_output<0>(step, quads, acc);
-  dot_output<1>(step, quads, acc);
-  dot_output<2>(step, quads, acc);
-  dot_output<3>(step, quads, acc);
+  Quads even[kUsed];
+  Quads odd[kUsed];
+  load_row(step.row(0), even);
+  auto& second = kOutputs == 1 && kLoadsAhead ? odd : even;
+  dot_output<0>(step, even, odd, acc);
+  dot_output<1>(step, second, even, acc);
+  dot_output<2>(step, even, odd, acc);
+  dot_output<3>(step, second, even, acc);
 }
 
 template <size_t kOutput, size_t kUsed, size_t kOutputs>

@@ -22,6 +22,7 @@ namespace {
 
 constexpr size_t kLanes = 8;
 constexpr size_t kVectors = 2;
+constexpr bool kLoadsAhead = false;
 constexpr bool kTwoSteps = false;
 
 using Ints = __m256i;
