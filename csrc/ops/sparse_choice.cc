@@ -17,12 +17,32 @@ struct SparseCosts {
   double group;                 // rounding 4 outputs and bringing them back
   double spill;                 // of an output's sums between two parts of the depth
   double dense_quad;            // 4 input channels by one output of the dense kernel
-  double winograd;              // what Winograd leaves of that
+  double dense_group;           // rounding 4 outputs
+  double winograd;              // what Winograd leaves of the dense products
 };
 
 const SparseCosts* costs_of(Isa isa) {
-  static constexpr SparseCosts kAvx512Vnni = {{2.9, 8.5}, 10, 52, 8, 2.1, 0.6};
-  return isa == Isa::kAvx512Vnni ? &kAvx512Vnni : nullptr;
+  // Measured.
+  static constexpr SparseCosts kAvx512Vnni = {{2.9, 8.5}, 10, 52, 8, 2.1, 52, 0.6};
+  static constexpr SparseCosts kAvx2 = {{3.2, 12.4}, 9, 33, 4, 2.7, 23, 0.3};
+  // Modelled, not measured: the loops' cycles on the in-order cores, Cortex-A53 and Cortex-A55,
+  // where sparse gains least; one instruction a cycle outside the loops.
+  static constexpr SparseCosts kNeon = {{17.4, 46}, 22, 120, 8, 12.2, 60, 0.3};
+  static constexpr SparseCosts kNeonDot = {{14.3, 26}, 43, 225, 12, 3.8, 110, 0.3};
+  switch (isa) {
+    case Isa::kAvx512Vnni:
+      return &kAvx512Vnni;
+    case Isa::kAvx2:
+      return &kAvx2;
+    case Isa::kNeon:
+      return &kNeon;
+    case Isa::kNeonDot:
+    case Isa::kNeonI8mm:
+      return &kNeonDot;
+    case Isa::kScalar:
+      return nullptr;
+  }
+  return nullptr;
 }
 
 // What is lost where the estimate errs is less than what is won elsewhere.
@@ -50,15 +70,15 @@ size_t choose_sparse_form(const Conv2dSpec& spec, const SparseChoice& choice) {
   const size_t tile = spec.kernels->sparse->pixels;
   const double parts = static_cast<double>(
       ceil_div(census.quads / spec.output->channels, sparse_part_quads(*spec.kernels->sparse)));
-  const double rounding = costs->group * outputs / kSparseGroup;
-  double sparse =
-      blocks[form] + costs->quad * depth + rounding + costs->spill * outputs * (parts - 1);
+  const double groups = outputs / kSparseGroup;
+  double sparse = blocks[form] + costs->quad * depth + costs->group * groups +
+                  costs->spill * outputs * (parts - 1);
   // Half a tile costs half, less costs as much.
   const size_t pixels = spec.output->pixels();
   sparse *= static_cast<double>(round_up(pixels, tile / 2)) / static_cast<double>(pixels);
   double dense = costs->dense_quad * static_cast<double>(census.quads);
   if (choice.against_winograd) dense *= costs->winograd;
-  return sparse * kLeastGain < dense + rounding ? form : kSparseForms;
+  return sparse * kLeastGain < dense + costs->dense_group * groups ? form : kSparseForms;
 }
 
 Result<SparseUse> sparse_use_of_environment() {

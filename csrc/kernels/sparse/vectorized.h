@@ -3,10 +3,14 @@
 //
 // The including file defines before, in its anonymous namespace:
 //   kLanes, kVectors             dwords of a vector; vectors of a tile
+//   kLoadsAhead                  whether loads stand before the products of the output before
+//   kTwoSteps                    whether products of two steps are added before their sum is
 //   Ints                         kLanes int32
 //   Sums                         what products are added to; Sums::of(Ints)
-//   Quads load_quads(p), Weights broadcast(p), void broadcast_four(p, w[4]),
-//       void dot(Sums&, Quads, Weights), Ints total(Sums)
+//   Quads load_quads(p)
+//   FourWeights load_four(p)     of a step's four outputs; weights<o>(four) those of one
+//   void dot(Sums&, Quads, weights); if kTwoSteps void dot(Sums&, Quads, weights, Quads, weights)
+//   Ints total(Sums)
 //   Ints load_ints(p), broadcast_ints(value); void store_ints(p, a)
 //   Requantizer, made of a SparseTile: void store(const Ints (&)[4], const float* mult,
 //       const uint32_t* residual, uint32_t* out): four outputs of kLanes pixels; residual may be
@@ -23,37 +27,87 @@ namespace {
 constexpr size_t kPixels = kVectors * kLanes;
 constexpr size_t kRowBytes = kPixels * kSparseQuad;
 
-// One step of a group's list; `blocks` moves behind it.
+template <size_t kUsed>
+WBCQ_INLINE void load_row(const uint8_t* row, Quads (&quads)[kUsed]) {
+#pragma GCC unroll 4
+  for (size_t v = 0; v < kUsed; ++v) quads[v] = load_quads(row + v * kLanes * kSparseQuad);
+}
+
+// A step of a group's list. Loads are what limits: one brings four rows, one four weights.
+template <size_t kOutputs>
+struct Step {
+  WBCQ_INLINE Step(const uint8_t* quads, const int32_t*& blocks) : lhs(quads) {
+    if constexpr (kOutputs == 1) {
+      __builtin_memcpy(&rows, blocks, sizeof(rows));
+      weights = load_four(blocks + 2);
+    } else {
+      rows = static_cast<uint32_t>(*blocks);
+      weights = load_four(blocks + 1);
+    }
+    blocks += kSparseStepDwords[kOutputs == 1 ? 0 : 1];
+  }
+  // Of an output; all outputs of a 4x4 block have the same.
+  WBCQ_INLINE const uint8_t* row(size_t o) const {
+    return lhs + (kOutputs == 1 ? rows >> (16 * o) & 0xFFFF : rows) * kRowBytes;
+  }
+
+  const uint8_t* lhs;
+  uint64_t rows;
+  FourWeights weights;
+};
+
+// The products of one output; `next` meanwhile takes what the output after it needs.
+template <size_t kOutput, size_t kUsed, size_t kOutputs>
+WBCQ_INLINE void dot_output(const Step<kOutputs>& step, Quads (&quads)[kUsed], Quads (&next)[kUsed],
+                            Sums (&acc)[kSparseGroup][kUsed]) {
+  if (kOutputs == 1 && kLoadsAhead && kOutput + 1 < kSparseGroup) {
+    load_row(step.row(kOutput + 1), next);
+  }
+  if (kOutputs == 1 && !kLoadsAhead && kOutput > 0) load_row(step.row(kOutput), quads);
+  const auto w = weights<kOutput>(step.weights);
+#pragma GCC unroll 4
+  for (size_t v = 0; v < kUsed; ++v) dot(acc[kOutput][v], quads[v], w);
+}
+
 template <size_t kOutputs, size_t kUsed>
 WBCQ_INLINE void dot_step(const uint8_t* lhs, const int32_t*& blocks,
                           Sums (&acc)[kSparseGroup][kUsed]) {
-  if constexpr (kOutputs == 1) {
-    // Loads are what limits: one for four rows, one for four weights.
-    uint64_t rows;
-    __builtin_memcpy(&rows, blocks, sizeof(rows));
-    Weights w[kSparseGroup];
-    broadcast_four(blocks + 2, w);
-    blocks += kSparseStepDwords[0];
-#pragma GCC unroll 4
-    for (size_t o = 0; o < kSparseGroup; ++o, rows >>= 16) {
-      const uint8_t* a = lhs + (rows & 0xFFFF) * kRowBytes;
-#pragma GCC unroll 4
-      for (size_t v = 0; v < kUsed; ++v) {
-        dot(acc[o][v], load_quads(a + v * kLanes * kSparseQuad), w[o]);
-      }
-    }
-  } else {
-    const uint8_t* a = lhs + static_cast<uint32_t>(*blocks++) * kRowBytes;
-    Quads quads[kUsed];
-#pragma GCC unroll 4
-    for (size_t v = 0; v < kUsed; ++v) quads[v] = load_quads(a + v * kLanes * kSparseQuad);
-#pragma GCC unroll 4
-    for (size_t o = 0; o < kSparseGroup; ++o) {
-      const Weights w = broadcast(blocks++);
-#pragma GCC unroll 4
-      for (size_t v = 0; v < kUsed; ++v) dot(acc[o][v], quads[v], w);
-    }
+  const Step<kOutputs> step(lhs, blocks);
+  Quads even[kUsed];
+  Quads odd[kUsed];
+  load_row(step.row(0), even);
+  auto& second = kOutputs == 1 && kLoadsAhead ? odd : even;
+  dot_output<0>(step, even, odd, acc);
+  dot_output<1>(step, second, even, acc);
+  dot_output<2>(step, even, odd, acc);
+  dot_output<3>(step, second, even, acc);
+}
+
+template <size_t kOutput, size_t kUsed, size_t kOutputs>
+WBCQ_INLINE void dot_output(const Step<kOutputs>& first, const Step<kOutputs>& second,
+                            Quads (&a)[kUsed], Quads (&b)[kUsed],
+                            Sums (&acc)[kSparseGroup][kUsed]) {
+  if (kOutput == 0 || kOutputs == 1) {
+    load_row(first.row(kOutput), a);
+    load_row(second.row(kOutput), b);
   }
+  const auto w = weights<kOutput>(first.weights);
+  const auto x = weights<kOutput>(second.weights);
+#pragma GCC unroll 4
+  for (size_t v = 0; v < kUsed; ++v) dot(acc[kOutput][v], a[v], w, b[v], x);
+}
+
+template <size_t kOutputs, size_t kUsed>
+WBCQ_INLINE void dot_two_steps(const uint8_t* lhs, const int32_t*& blocks,
+                               Sums (&acc)[kSparseGroup][kUsed]) {
+  const Step<kOutputs> first(lhs, blocks);
+  const Step<kOutputs> second(lhs, blocks);
+  Quads a[kUsed];
+  Quads b[kUsed];
+  dot_output<0>(first, second, a, b, acc);
+  dot_output<1>(first, second, a, b, acc);
+  dot_output<2>(first, second, a, b, acc);
+  dot_output<3>(first, second, a, b, acc);
 }
 
 template <size_t kOutputs, size_t kUsed>
@@ -80,9 +134,11 @@ void run_vectors(const SparseTile& tile, bool head) {
         for (size_t v = 0; v < kUsed; ++v) acc[o][v] = Sums::of(load_ints(row + v * kLanes));
       }
     }
-    for (uint32_t left = tile.counts[group]; left != 0; --left) {
-      dot_step<kOutputs, kUsed>(lhs, blocks, acc);
+    uint32_t left = tile.counts[group];
+    if constexpr (kTwoSteps) {
+      for (; left >= 2; left -= 2) dot_two_steps<kOutputs, kUsed>(lhs, blocks, acc);
     }
+    for (; left != 0; --left) dot_step<kOutputs, kUsed>(lhs, blocks, acc);
     if (keep_sums) {
 #pragma GCC unroll 4
       for (size_t o = 0; o < kSparseGroup; ++o) {
@@ -110,8 +166,9 @@ void run_vectors(const SparseTile& tile, bool head) {
 // A tile of up to half of the vectors costs half.
 template <size_t kOutputs>
 void run(const SparseTile& tile, bool head) {
-  if (tile.pixels <= kPixels / 2) {
-    run_vectors<kOutputs, kVectors / 2>(tile, head);
+  constexpr size_t kHalf = (kVectors + 1) / 2;
+  if (tile.pixels <= kHalf * kLanes) {
+    run_vectors<kOutputs, kHalf>(tile, head);
   } else {
     run_vectors<kOutputs, kVectors>(tile, head);
   }

@@ -18,10 +18,12 @@ namespace {
 
 constexpr size_t kLanes = 16;
 constexpr size_t kVectors = 4;
+constexpr bool kLoadsAhead = false;
+constexpr bool kTwoSteps = false;
 
 using Ints = __m512i;
 using Quads = __m512i;
-using Weights = __m512i;
+using FourWeights = __m512i;
 
 struct Sums {
   static WBCQ_INLINE Sums of(Ints value) { return {value}; }
@@ -29,16 +31,15 @@ struct Sums {
 };
 
 WBCQ_INLINE Quads load_quads(const uint8_t* p) { return _mm512_load_si512(p); }
-WBCQ_INLINE Weights broadcast(const int32_t* p) { return _mm512_set1_epi32(*p); }
-WBCQ_INLINE void broadcast_four(const int32_t* p, Weights (&w)[kSparseGroup]) {
-  const __m512i four = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-  w[0] = _mm512_shuffle_epi32(four, _MM_PERM_AAAA);
-  w[1] = _mm512_shuffle_epi32(four, _MM_PERM_BBBB);
-  w[2] = _mm512_shuffle_epi32(four, _MM_PERM_CCCC);
-  w[3] = _mm512_shuffle_epi32(four, _MM_PERM_DDDD);
+WBCQ_INLINE FourWeights load_four(const int32_t* p) {
+  return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+template <size_t kOutput>
+WBCQ_INLINE __m512i weights(FourWeights four) {
+  return _mm512_shuffle_epi32(four, static_cast<_MM_PERM_ENUM>(0x55 * kOutput));
 }
 // Assembly, because GCC 12 copies and spills accumulators around the builtin's tied operand.
-WBCQ_INLINE void dot(Sums& sums, Quads quads, Weights weights) {
+WBCQ_INLINE void dot(Sums& sums, Quads quads, __m512i weights) {
   __asm__("vpdpbusd %2, %1, %0" : "+v"(sums.v) : "v"(quads), "v"(weights));
 }
 WBCQ_INLINE Ints total(const Sums& sums) { return sums.v; }

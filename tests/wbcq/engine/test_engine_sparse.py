@@ -108,16 +108,15 @@ def test_choices(pruned):
     assert not chosen_kernels(pruned, choices={"conv": "dense"})["conv"].startswith("sparse_")
 
 
-def test_the_engine_chooses_by_the_share_of_zeros(pruned):
-    if "avx512vnni" not in _core.available_isas():
-        pytest.skip("only AVX-512 has a measured choice")
+@pytest.mark.parametrize("isa", _core.available_isas()[1:])
+def test_the_engine_chooses_by_the_share_of_zeros(pruned, isa):
     conv = pruned.ops[1]
     rng = np.random.default_rng(1)
     full = dataclasses.replace(conv, weight=rng.integers(1, 128, conv.weight.shape, np.int8))
     dense = dataclasses.replace(pruned, ops=(pruned.ops[0], full, pruned.ops[2]))
     with mock.patch.dict(os.environ, WBCQ_SPARSE=""):
-        assert "sparse" in chosen_kernels(pruned, isa="avx512vnni")["conv"]
-        assert "sparse" not in chosen_kernels(dense, isa="avx512vnni")["conv"]
+        assert "sparse" in chosen_kernels(pruned, isa=isa)["conv"]
+        assert "sparse" not in chosen_kernels(dense, isa=isa)["conv"]
 
 
 @pytest.mark.parametrize(
