@@ -27,7 +27,7 @@ _CELL = 112
 _MOST_CELLS = 400
 _MOST_MAPS = 120
 
-_COLD, _HOT = np.array((40, 40, 60), np.float32), np.array((255, 214, 10), np.float32)
+_WARM, _HOT = np.array((214, 64, 16), np.float32), np.array((255, 226, 64), np.float32)
 
 
 class Answerer:
@@ -139,8 +139,8 @@ def _overlay(crop: Picture, heat: npt.NDArray[np.float32]) -> Image.Image:
     smooth = Image.fromarray(heat).resize((size, size), Image.Resampling.BICUBIC)
     weight = np.clip(np.asarray(smooth, np.float32), 0, 1)[..., None]
     grey = crop.astype(np.float32).mean(axis=2, keepdims=True)
-    colour = _COLD + (_HOT - _COLD) * weight
-    mixed = grey * (1 - 0.75 * weight) + colour * 0.75 * weight
+    colour = _WARM + (_HOT - _WARM) * weight
+    mixed = grey * (1 - 0.8 * weight) + colour * 0.8 * weight
     return Image.fromarray(np.clip(mixed, 0, 255).astype(np.uint8))
 
 
