@@ -16,6 +16,7 @@ from wbcq.cli import (
     predict_command,
     report_command,
     reproduce_command,
+    serve_command,
     synthesize_command,
     train_command,
 )
@@ -36,6 +37,7 @@ app.command("synthesize")(synthesize_command.synthesize)
 app.command("train")(train_command.train)
 app.command("predict")(predict_command.predict)
 app.command("differential")(differential_command.differential)
+app.command("serve")(serve_command.serve)
 app.command("reproduce")(reproduce_command.reproduce)
 app.command("report")(report_command.report)
 app.command("info")(file_commands.info)
@@ -125,7 +127,8 @@ def _report_usage(error: Exception) -> int:
 def _explain(error: Exception) -> str:
     message = " ".join(str(error).split())
     if isinstance(error, ModuleNotFoundError):
-        extra = "dask" if error.name in ("dask", "distributed") else "demo"
+        extras = {"dask": "dask", "distributed": "dask", "fastapi": "serve", "uvicorn": "serve"}
+        extra = extras.get(error.name or "", "demo")
         return f"this command needs {error.name}. Remedy: pip install 'wbcq[{extra}]'"
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename is not None else ""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Any
 
 from wbcq.differential.cells import Cell
 
-__all__ = ["ClassCount", "Differential", "differential", "wilson"]
+__all__ = ["ClassCount", "Differential", "differential", "from_counts", "wilson"]
 
 
 @dataclass(frozen=True)
@@ -66,15 +66,27 @@ def differential(cells: Iterable[Cell], classes: Sequence[str]) -> Differential:
         >>> [(line.name, line.count, round(line.low, 2)) for line in result.classes]
         [('lymphocyte', 0, 0.0), ('monocyte', 4, 0.51)]
     """
-    cells = list(cells)
+    counts, review = dict.fromkeys(classes, 0), dict.fromkeys(classes, 0)
+    for cell in cells:
+        counts[cell.kind] += 1
+        review[cell.kind] += bool(cell.review)
+    return from_counts(counts, review)
+
+
+def from_counts(counts: Mapping[str, int], review: Mapping[str, int]) -> Differential:
+    """Shares and intervals of classes that are counted already.
+
+    Args:
+        counts: Cells of each class, in order.
+        review: How many of them someone should look at; none of a class that it lacks.
+    """
+    total = sum(counts.values())
     lines = []
-    for name in classes:
-        chosen = [cell for cell in cells if cell.kind == name]
-        low, high = wilson(len(chosen), len(cells))
-        share = len(chosen) / len(cells) if cells else None
-        review = sum(bool(cell.review) for cell in chosen)
-        lines.append(ClassCount(name, len(chosen), share, low, high, review))
-    return Differential(tuple(lines), len(cells), sum(bool(cell.review) for cell in cells))
+    for name, count in counts.items():
+        low, high = wilson(count, total)
+        share = count / total if total else None
+        lines.append(ClassCount(name, count, share, low, high, review.get(name, 0)))
+    return Differential(tuple(lines), total, sum(line.review for line in lines))
 
 
 def wilson(count: int, total: int, level: float = 0.95) -> tuple[float, float]:

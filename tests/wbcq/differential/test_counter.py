@@ -31,8 +31,11 @@ def colour_classifier(names: tuple[str, ...], size: int = 24) -> wbcq.QuantizedM
             for channel in range(3):
                 net[0].weight[index, channel] = 10.0 if colour[channel] else -10.0
         net[0].bias.zero_()
-    batch = torch.rand(8, 3, size, size)
-    model = wbcq.quantize(net.eval(), [batch], progress=False)
+    return named(net, names, size)
+
+
+def named(net: torch.nn.Module, names: tuple[str, ...], size: int) -> wbcq.QuantizedModel:
+    model = wbcq.quantize(net.eval(), [torch.rand(8, 3, size, size)], progress=False)
     metadata = {**model.metadata, "classes": list(names)}
     return wbcq.QuantizedModel(program_bytes(dataclasses.replace(model.program, metadata=metadata)))
 
