@@ -44,7 +44,11 @@ class Attention:
         self._side = self._model.output_shapes[0][2]
 
     def maps(
-        self, picture: Picture, boxes: npt.NDArray[np.float32], classes: npt.NDArray[np.int64]
+        self,
+        picture: Picture,
+        boxes: npt.NDArray[np.float32],
+        classes: npt.NDArray[np.int64],
+        scale: float = 1.0,
     ) -> Array:
         """What speaks for a class more than for the others on average.
 
@@ -52,28 +56,32 @@ class Attention:
             picture: uint8 [H, W, 3], RGB.
             boxes: float32 [N, 4] in pixels.
             classes: int64 [N], of the classifier, to be explained.
+            scale: As for :meth:`CellClassifier.shares`.
 
         Returns:
-            float32 [N, S, S] of the square that the classifier sees of each cell; the largest value
-            of a map is 1, or all are 0 where nothing speaks for the class.
+            float32 [N, S, S] of the squares that the classifier sees, whose sides are
+            :meth:`CellClassifier.sides`; the largest value of a map is 1, or all are 0 where
+            nothing speaks for the class.
         """
         side = self._side * _SHIFTS
         maps = np.zeros((len(boxes), side, side), np.float32)
+        seen = self._classifier.sides(boxes, scale)
         for index, (box, label) in enumerate(zip(boxes, classes, strict=True)):
-            heat = self._map(picture, box, int(label))
+            heat = self._map(picture, box, int(label), float(seen[index]))
             peak = heat.max()
             if peak > 0:
                 maps[index] = heat / peak
         return maps
 
-    def _map(self, picture: Picture, box: npt.NDArray[np.float32], label: int) -> Array:
-        context, size = self._classifier.context, self._classifier.size
-        seen = context * float(max(box[2] - box[0], box[3] - box[1]))
+    def _map(
+        self, picture: Picture, box: npt.NDArray[np.float32], label: int, seen: float
+    ) -> Array:
         step = seen / (self._side * _SHIFTS)
         offsets = (np.arange(_SHIFTS) - (_SHIFTS - 1) / 2) * step
         shifts = [(y, x) for y in offsets for x in offsets]
         boxes = np.array([box + np.array([x, y, x, y]) for y, x in shifts], np.float32)
-        evidence = self._model(self._classifier.inputs(cut_out(picture, boxes, size, context)))
+        crops = cut_out(picture, boxes, self._classifier.size, np.full(len(boxes), seen))
+        evidence = self._model(self._classifier.inputs(crops))
         contrast = evidence[:, label] - evidence.mean(axis=1)
         grid = contrast.reshape(_SHIFTS, _SHIFTS, self._side, self._side).transpose(2, 0, 3, 1)
         heat: Array = np.maximum(grid.reshape(self._side * _SHIFTS, -1), 0)

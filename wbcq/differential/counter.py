@@ -109,7 +109,7 @@ class CellCounter:
         found = self._detect(picture)
         found = found[np.lexsort((found.boxes[:, 0], found.boxes[:, 1]))]
         asked = self.classifier if self.rules.by != "detector" else None
-        shares = None if asked is None else asked.shares(picture, found.boxes)
+        shares = None if asked is None else asked.shares(picture, found.boxes, self.rules.scale)
         cells = []
         for index in range(len(found)):
             named = (
@@ -128,7 +128,7 @@ class CellCounter:
         record = {
             "rules": asdict(self.rules),
             "models": [hashlib.sha256(model.to_bytes()).hexdigest() for model in models],
-            "context": self.classifier.context if len(models) > 1 and self.classifier else None,
+            "view": self.classifier.view if len(models) > 1 and self.classifier else None,
         }
         return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 

@@ -12,11 +12,14 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from wbcq.differential.cells import Cell
-from wbcq.differential.classifier import cut_out
+from wbcq.differential.classifier import cut_out, longer_sides
 
 __all__ = ["SHEET_CELL", "annotate", "class_colours", "contact_sheet", "thumbnails"]
 
 Picture: TypeAlias = npt.NDArray[np.uint8]
+
+_CONTEXT = 1.4
+"""Side of what is shown of a cell in longer sides of its box."""
 
 SHEET_CELL = 96
 """Height and width of a cell on a sheet in pixels."""
@@ -70,7 +73,7 @@ def annotate(picture: Picture, cells: Sequence[Cell], classes: Sequence[str]) ->
 def thumbnails(picture: Picture, cells: Sequence[Cell], size: int = SHEET_CELL) -> Picture:
     """uint8 [N, size, size, 3]: each cell with a little around it."""
     boxes = np.array([cell.box for cell in cells], np.float32).reshape(-1, 4)
-    return cut_out(picture, boxes, size)
+    return cut_out(picture, boxes, size, _CONTEXT * longer_sides(boxes))
 
 
 def contact_sheet(

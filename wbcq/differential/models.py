@@ -38,7 +38,7 @@ def load_counter(
     rules = rules or Rules()
     if detector is None:
         try:
-            found = example_detector(threads=threads)
+            found = Detector(example_detector(threads=threads))
         except FileNotFoundError:
             raise DetectorError(
                 "no detector comes with this copy of wbcq. Remedy: name one with --detector"

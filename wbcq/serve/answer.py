@@ -14,7 +14,7 @@ from PIL import Image
 from wbcq.differential import Cell, CellCounter, Count, FieldOfView, PictureResult
 from wbcq.differential.attention import Attention
 from wbcq.differential.classifier import cut_out
-from wbcq.differential.draw import class_colours
+from wbcq.differential.draw import class_colours, thumbnails
 from wbcq.differential.results import cells_csv
 from wbcq.version import __version__
 
@@ -104,7 +104,7 @@ class Answerer:
     ) -> tuple[list[str | None], list[str | None]]:
         """Of each cell its picture, and where the classifier looks; None beyond the limits."""
         boxes = np.array([cell.box for cell in cells[:_MOST_CELLS]], np.float32).reshape(-1, 4)
-        crops = cut_out(picture, boxes, _CELL)
+        crops = thumbnails(picture, cells[:_MOST_CELLS], _CELL)
         pictures: list[str | None] = [_jpeg(Image.fromarray(crop), 88) for crop in crops]
         maps: list[str | None] = []
         classifier = self._counter.classifier
@@ -117,10 +117,12 @@ class Answerer:
                 ],
                 np.int64,
             )
-            heats = self._attention.maps(picture, boxes[:_MOST_MAPS], labels)
+            chosen, scale = boxes[:_MOST_MAPS], self._counter.rules.scale
+            heats = self._attention.maps(picture, chosen, labels, scale)
+            views = cut_out(picture, chosen, _CELL, classifier.sides(chosen, scale))
             maps = [
-                _jpeg(_overlay(crop, heat), 85) if known else None
-                for crop, heat, known in zip(crops, heats, explained, strict=False)
+                _jpeg(_overlay(view, heat), 85) if known else None
+                for view, heat, known in zip(views, heats, explained, strict=True)
             ]
         pictures += [None] * (len(cells) - len(pictures))
         maps += [None] * (len(cells) - len(maps))

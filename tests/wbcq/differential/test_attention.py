@@ -75,7 +75,7 @@ def pixel_classifier(names: tuple[str, ...]) -> CellClassifier:
     with torch.no_grad():
         net[1].weight[:] = torch.eye(3)[:, :, None, None]
         net[5].weight[:] = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, 1, 0]])
-    return CellClassifier(named(net, names, 24))
+    return CellClassifier(named(net, names, 24), view=48)
 
 
 def test_other_networks_have_none() -> None:

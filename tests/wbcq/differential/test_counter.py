@@ -42,14 +42,14 @@ def named(net: torch.nn.Module, names: tuple[str, ...], size: int) -> wbcq.Quant
 
 @pytest.fixture(scope="module")
 def agreeing() -> CellClassifier:
-    return CellClassifier(colour_classifier(tuple(COLOURS)))
+    return CellClassifier(colour_classifier(tuple(COLOURS)), view=28)
 
 
 @pytest.fixture(scope="module")
 def contrary() -> CellClassifier:
     """It calls every class by the next one's name."""
     names = tuple(COLOURS)
-    return CellClassifier(colour_classifier((*names[1:], names[0])))
+    return CellClassifier(colour_classifier((*names[1:], names[0])), view=28)
 
 
 def kinds(classes: np.ndarray) -> list[str]:
@@ -137,7 +137,7 @@ def test_cut_out_repeats_the_border() -> None:
     picture = np.zeros((10, 10, 3), np.uint8)
     picture[:, 5:] = 200
     boxes = np.array([[6, 2, 10, 6], [0, 0, 4, 4]], np.float32)
-    right, left = cut_out(picture, boxes, 16, context=1.5)
+    right, left = cut_out(picture, boxes, 16, np.array([6.0, 6.0]))
     assert (right[:, 8:] == 200).all()
     assert (left[:, :8] == 0).all()
 
