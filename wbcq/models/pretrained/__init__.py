@@ -14,7 +14,7 @@ __all__ = ["DETECTOR", "EXAMPLE", "example_detector", "example_model"]
 EXAMPLE = "shufflenet_v2_x0_5-pbc.wbcq"
 """File name of the classifier."""
 
-DETECTOR = "yolov3_tiny_x0_25-smears.wbcq"
+DETECTOR = "yolov3_tiny-wbc5.wbcq"
 """File name of the detector."""
 
 
@@ -46,8 +46,9 @@ def example_model(*, threads: int | None = None, isa: str | None = None) -> Quan
 def example_detector(*, threads: int | None = None) -> Detector:
     """Loads a small INT8 detector of five kinds of white blood cells. Needs numpy alone.
 
-    YOLOv3-tiny of a quarter of the width, trained on synthetic smears and on two small public data
-    sets. Its metadata tell how well it does and whom to credit. Not for clinical use.
+    YOLOv3-tiny of a quarter of the width, trained on synthetic smears and on the training parts of
+    two small public data sets. Its metadata tell how well it does and whom to credit. Not for
+    clinical use.
 
     Args:
         threads: As for :func:`wbcq.load`.
