@@ -29,6 +29,7 @@ __all__ = [
     "has_onnx_runtime",
     "judge_detector",
     "metrics_record",
+    "onnx_session",
     "quantize_with_onnx_runtime",
 ]
 
@@ -61,18 +62,14 @@ def has_onnx_runtime() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in names)
 
 
-def quantize_with_onnx_runtime(
-    model: nn.Module, batches: Sequence[Tensor], path: Path, *, threads: int = 1
-) -> HeadModel:
+def quantize_with_onnx_runtime(model: nn.Module, batches: Sequence[Tensor], path: Path) -> None:
     """ONNX Runtime's static INT8: QDQ, uint8 activations, weights per channel, its defaults.
 
     Args:
         model: In evaluation mode; it is not changed.
         batches: Calibration data.
         path: Where the ``.onnx`` file is written.
-        threads: Of the session.
     """
-    import onnxruntime
     from onnxruntime import quantization as ort
 
     class Reader(ort.CalibrationDataReader):  # type: ignore[misc]
@@ -107,6 +104,12 @@ def quantize_with_onnx_runtime(
         )
     for temporary in (source, prepared):
         temporary.unlink()
+
+
+def onnx_session(path: Path, *, threads: int = 1) -> HeadModel:
+    """An ``.onnx`` file on ONNX Runtime's own CPU kernels."""
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3

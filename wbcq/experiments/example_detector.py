@@ -46,20 +46,22 @@ CREDITS = {
 
 _README = """# The example detector: not for clinical use
 
-`{file}` is a YOLOv3-tiny of {width:g} of the width in INT8 (wbcq, per channel, calibrated after
-training) that finds white blood cells of five kinds in fields of view. `wbcq differential` and
-`wbcq.models.pretrained.example_detector()` use it. It looks at {size}x{size} pixels at once, values
-0 to 1, and expects white cells of about 50 to 200 pixels.
+`{file}` is a YOLOv3-tiny of {width:g} of the width in INT8 (wbcq, per channel,
+calibrated after training) that finds white blood cells of five kinds in fields of view.
+`wbcq differential` and `wbcq.models.pretrained.example_detector()` use it. It sees {size}x{size}
+pixels at once, values 0 to 1, and expects white cells of about 50 to 200 pixels.
 
 {table}
 
 Found is the share of cells on which a box of any kind with a score of 0.25 lies; class right the
-share of those whose box has the right kind. Of the cells that are tested, {cells}: the average
-precision of a kind of which there are few means little.
+share of those whose box has the right kind. The average precision of a kind of which there are few
+cells means little:
 
-Trained on {pictures} for {epochs} epochs; the epoch ({best}) was chosen on their validation parts
-together (mAP {validation:.3f}). Neither real set names patients, so cells of one person may be on
-both sides.
+{cells}
+
+Trained on {pictures}
+for {epochs} epochs; the epoch ({best}) was chosen on their validation parts
+(mAP {validation:.3f}). Neither real set names patients, so cells of one person may be on both sides.
 
 Made by
 
@@ -227,16 +229,15 @@ def _readme(config: ExampleDetector, figures: dict[str, Any]) -> str:
                 100 * result["class_accuracy"],
                 *(result["ap50"][kind] for kind in CLASSES),
             )
-    cells = {
-        name: ", ".join(f"{n} {kind}s" for kind, n in found["int8"]["cells"].items())
-        for name, found in figures["tests"].items()
-    }
+    cells = Table([Column("cells tested"), *(Column(name, "d") for name in CLASSES)])
+    for name, found in figures["tests"].items():
+        cells.add(name, *(found["int8"]["cells"][kind] for kind in CLASSES))
     return _README.format(
         file=DETECTOR,
         size=config.size,
         width=config.width,
         table=table.to_markdown(),
-        cells="; ".join(f"{name} has {told}" for name, told in cells.items()),
+        cells=cells.to_markdown(),
         pictures=", ".join(f"{n} of {name}" for name, n in figures["pictures"].items()),
         epochs=figures["epochs"],
         best=figures["best_epoch"],
