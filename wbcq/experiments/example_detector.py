@@ -14,18 +14,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from wbcq import models
 from wbcq.data.synthetic import CLASSES
 from wbcq.data.synthetic.smear_writing import SmearSet
 from wbcq.detection.augment import Loaded, TileConfig, load_fields
 from wbcq.detection.data import FieldSet, FieldSets, open_fields, synthetic_fields
-from wbcq.detection.evaluate import as_arrays
+from wbcq.detection.evaluate import HeadModel, Layout, as_arrays
 from wbcq.detection.job import anchors_of
 from wbcq.detection.quantize import calibration_tiles, quantize_detector, with_metadata
 from wbcq.detection.train import DetectConfig, DetectEpoch, set_anchors, train_detector
 from wbcq.errors import WbcqError
-from wbcq.experiments.detection_forms import judge_detector, metrics_record
+from wbcq.experiments.detection_forms import (
+    has_onnx_runtime,
+    judge_detector,
+    metrics_record,
+    onnx_session,
+    quantize_with_onnx_runtime,
+)
+from wbcq.experiments.pytorch_int8 import quantize_with_pytorch
 from wbcq.models.pretrained import DETECTOR
 from wbcq.report.files import replacing, write_text
 from wbcq.report.tables import Column, Table
@@ -61,7 +69,7 @@ cells means little:
 
 Trained on {pictures}
 for {epochs} epochs; the epoch ({best}) was chosen on their validation parts
-(mAP {validation:.3f}). Neither real set names patients, so cells of one person may be on both sides.
+(mAP {validation:.3f}). Neither real set names patients: cells of one person may be on both sides.
 
 Made by
 
@@ -96,6 +104,7 @@ class ExampleDetector:
         tiles: Training tiles of an epoch.
         tile: Their size, pixels.
         calibration: Windows that set the ranges of activations.
+        peers: Tests INT8 per tensor and of other engines too; for ``figures.json``.
         seed: Of all that is drawn.
     """
 
@@ -109,6 +118,7 @@ class ExampleDetector:
     tiles: int = 1500
     tile: int = 320
     calibration: int = 128
+    peers: bool = False
     seed: int = 0
 
     def training(self) -> DetectConfig:
@@ -179,7 +189,9 @@ def make(config: ExampleDetector) -> dict[str, Any]:
     }
     batches = calibration_tiles(train, config.size, config.calibration, seed=config.seed)
     quantized = quantize_detector(model, batches, layout)
-    forms = {"fp32": as_arrays(model), "int8": quantized}
+    forms: dict[str, HeadModel] = {"fp32": as_arrays(model), "int8": quantized}
+    if config.peers:
+        forms |= _peers(config, model, layout, batches)
     figures["tests"] = {
         name: {
             "pictures": len(found.test),
@@ -193,12 +205,37 @@ def make(config: ExampleDetector) -> dict[str, Any]:
     metadata = {
         "model": f"{ARCH}, width {config.width:g}",
         "trained_on": ", ".join(found.description for found in sets.values()),
-        "results": figures,
+        "results": {**figures, "tests": _own(figures["tests"])},
         "credits": CREDITS,
     }
     with_metadata(quantized, metadata).save(config.out / DETECTOR)
     write_text(config.out / "README-detector.md", _readme(config, figures))
+    write_text(config.out / "figures.json", json.dumps(figures, indent=1) + "\n")
     return figures
+
+
+def _own(tests: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Without the figures of other forms: a model file speaks of itself."""
+    kept = ("pictures", "fp32", "int8")
+    return {name: {key: found[key] for key in kept} for name, found in tests.items()}
+
+
+def _peers(
+    config: ExampleDetector, model: nn.Module, layout: Layout, batches: Sequence[Tensor]
+) -> dict[str, HeadModel]:
+    """The network in INT8 by others, and ours per tensor."""
+    runs: dict[str, HeadModel] = {
+        "ptq-per-tensor": quantize_detector(model, batches, layout, weights="per_tensor")
+    }
+    tuples = [(batch,) for batch in batches]
+    for kind in ("tensor", "channel"):
+        script = quantize_with_pytorch(model, tuples, per_channel=kind == "channel")
+        runs[f"pytorch-per-{kind}"] = as_arrays(script)
+    if has_onnx_runtime():
+        path = config.out / "onnxruntime.onnx"
+        quantize_with_onnx_runtime(model, batches, path)
+        runs["onnxruntime-per-channel"] = onnx_session(path)
+    return runs
 
 
 def _readme(config: ExampleDetector, figures: dict[str, Any]) -> str:
@@ -262,6 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument(f"--{name}", type=Path, help="its folder")
     for name in ("smears", "size", "epochs", "tiles", "tile", "calibration", "seed"):
         parser.add_argument(f"--{name}", type=int, default=getattr(ExampleDetector, name))
+    parser.add_argument("--peers", action="store_true", help="test other INT8 forms too")
     parser.add_argument("--width", type=float, default=ExampleDetector.width)
     config = ExampleDetector(**vars(parser.parse_args(arguments)))
     try:
