@@ -11,6 +11,7 @@ import typer
 
 from wbcq.cli import (
     demo_command,
+    detect_train_command,
     differential_command,
     file_commands,
     predict_command,
@@ -35,6 +36,7 @@ app = typer.Typer(
 app.command("demo")(demo_command.demo)
 app.command("synthesize")(synthesize_command.synthesize)
 app.command("train")(train_command.train)
+app.command("detect-train")(detect_train_command.detect_train)
 app.command("predict")(predict_command.predict)
 app.command("differential")(differential_command.differential)
 app.command("serve")(serve_command.serve)

@@ -36,6 +36,21 @@ def reproduce(
             show_default=False,
         ),
     ] = None,
+    fields: Annotated[
+        Path | None,
+        typer.Option(
+            help="Pictures with boxes instead of synthetic smears, for detection: Pascal VOC, "
+            "COCO, YOLO, BCCD with types, Chula's WBC_Dataset.",
+            show_default=False,
+        ),
+    ] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(
+            help="Network of detection: yolov3 or yolov3_tiny [yolov3 if there is a GPU].",
+            show_default=False,
+        ),
+    ] = None,
     preset: Annotated[
         str | None,
         typer.Option(
@@ -101,6 +116,7 @@ def reproduce(
     - `wbcq reproduce all --quick` on synthetic cells
     - `wbcq reproduce quantization shift --data pbc_wbc5 --shifted bcisc --out pbc-results`
     - `wbcq reproduce colour bits --quick --epochs 8`
+    - `wbcq reproduce detection detection-pruning --fields bccd --detector yolov3_tiny`
     """
     from rich.console import Console
 
@@ -118,6 +134,8 @@ def reproduce(
     settings = defaults.changed(
         data=data,
         shifted=shifted,
+        fields=fields,
+        detector=detector,
         preset=preset,
         scale=scale,
         folds=folds,

@@ -17,7 +17,14 @@ from wbcq.detection.boxes import Detections, iou
 from wbcq.detection.data.base import FieldSet
 from wbcq.detection.detector import Detector
 
-__all__ = ["DetectionMetrics", "HeadModel", "Layout", "average_precision", "detect_fields"]
+__all__ = [
+    "DetectionMetrics",
+    "HeadModel",
+    "Layout",
+    "as_arrays",
+    "average_precision",
+    "detect_fields",
+]
 
 _LEAST_SCORE = 0.01
 _SURE = 0.25
@@ -27,7 +34,7 @@ _MOST = 300
 class HeadModel(Protocol):
     """What is evaluated: a :class:`wbcq.QuantizedModel`, or anything that is called like one."""
 
-    def __call__(self, pictures: npt.NDArray[np.float32]) -> Any:
+    def __call__(self, pictures: npt.NDArray[np.float32], /) -> Any:
         """Raw heads of float32 [1, 3, size, size] in 0..1."""
 
 

@@ -20,8 +20,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Experiment", "experiment", "names"]
 
-_NAMES = ("dataset", "quantization", "colour", "models", "bits", "pruning", "explain", "shift")
-"""In the order in which they run; each is a module of this package."""
+_NAMES = (
+    "dataset",
+    "quantization",
+    "colour",
+    "models",
+    "bits",
+    "pruning",
+    "explain",
+    "shift",
+    "detection",
+    "detection-pruning",
+)
+"""In the order in which they run; each is a module of this package (``_`` for ``-``)."""
 
 
 class Experiment(Protocol):
@@ -49,5 +60,5 @@ def experiment(name: str) -> Experiment:
     """
     if name not in _NAMES:
         raise ValueError(f"no experiment {name!r}; choose all or one of {', '.join(_NAMES)}")
-    module: Experiment = importlib.import_module(f"wbcq.experiments.{name}")
+    module: Experiment = importlib.import_module(f"wbcq.experiments.{name.replace('-', '_')}")
     return module

@@ -113,6 +113,7 @@ def write_results(
     *,
     notes: Sequence[str] = (),
     figure: Callable[[Path], None] | None = None,
+    data: str | None = None,
 ) -> None:
     """Writes ``<name>.json``, ``<name>.md`` and ``<name>.png`` into the experiments' folder.
 
@@ -125,6 +126,7 @@ def write_results(
         views: Which columns the Markdown table shows.
         units: Of the experiment; those without a result are named.
         notes: What a reader must know.
+        data: Where its data come from and how they are used, if not from ``settings.source``.
         figure: Draws the figure into a file; left out where there are no rows.
     """
     done = store.results(units)
@@ -134,7 +136,7 @@ def write_results(
         "name": name,
         "title": title,
         "settings": settings.to_dict(),
-        "source": settings.source.description,
+        "source": data or settings.source.description,
         "conditions": about,
         "views": [asdict(view) for view in views],
         "rows": [{key: _finite(cell) for key, cell in row.items()} for row in rows],
@@ -147,7 +149,13 @@ def write_results(
     for row in rows:
         table.add(*(view.cell(row) for view in views))
     lacking = [f"Without these units, which did not end: {', '.join(missing)}."] if missing else []
-    text = [f"# {title}", table.to_markdown(), *notes, *lacking, _sentence(settings, about)]
+    text = [
+        f"# {title}",
+        table.to_markdown(),
+        *notes,
+        *lacking,
+        _sentence(data or _cells(settings), settings.seed, about),
+    ]
     if figure is not None and rows:
         figure(store.out / f"{name}.png")
         text.insert(2, f"![{title}]({name}.png)")
@@ -166,16 +174,21 @@ def conditions(settings: Settings, results: Mapping[str, Mapping[str, Any]]) -> 
     }
 
 
-def _sentence(settings: Settings, about: Mapping[str, Any]) -> str:
+def _cells(settings: Settings) -> str:
     folds = "one fold" if settings.folds == 1 else f"{settings.folds} folds"
+    return (
+        f"{settings.source.description}; {folds}, {settings.size}x{settings.size} pixels, "
+        f"{settings.epochs} epoch{'s' * (settings.epochs > 1)}, recipe {settings.recipe!r}"
+    )
+
+
+def _sentence(data: str, seed: int, about: Mapping[str, Any]) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     engine = f" ({about['isa']})" if about["isa"] else ""
     threads = "one thread" if about["threads"] == 1 else f"{about['threads']} threads"
     return (
-        f"Data: {settings.source.description}; {folds}, {settings.size}x{settings.size} pixels, "
-        f"{settings.epochs} epoch{'s' * (settings.epochs > 1)}, recipe {settings.recipe!r}, "
-        f"seed {settings.seed}. Made on "
-        f"{about['date']} on {about['cpu']}{engine} with {threads}; {packages}."
+        f"Data: {data}, seed {seed}. Made on {about['date']} on {about['cpu']}{engine} with "
+        f"{threads}; {packages}."
     )
 
 

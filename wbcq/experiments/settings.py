@@ -16,7 +16,15 @@ from wbcq.data.pictures import ArrayPictures, DatasetError
 from wbcq.data.sources import Sets, Source, open_source
 from wbcq.data.sources.base import ALIGNED
 
-__all__ = ["ARCHITECTURES", "MULTI_MODAL", "Settings", "load_all_cells", "load_cells", "source_of"]
+__all__ = [
+    "ARCHITECTURES",
+    "MULTI_MODAL",
+    "Settings",
+    "fingerprint",
+    "load_all_cells",
+    "load_cells",
+    "source_of",
+]
 
 MULTI_MODAL = "mm_mimo3"
 
@@ -30,6 +38,8 @@ ARCHITECTURES = (
     "shufflenet_v2_x0_5",
 )
 """Those of the study's classification table, in its order."""
+
+_PATHS = ("out", "data", "shifted", "fields")
 
 _QUICK: Mapping[str, Any] = {
     "scale": 1.75,
@@ -62,6 +72,10 @@ class Settings:
         threads: Of each unit, and of timings.
         timing_seconds: Least time of each of the turns of a timing.
         shifted: Another data set of the same classes, on which ``shift`` tests.
+        fields: Pictures with boxes (see :func:`wbcq.detection.data.open_fields`) for ``detection``
+            and ``detection-pruning``; None for synthetic smears.
+        detector: Network of these two, ``"yolov3"`` or ``"yolov3_tiny"``; None for the former where
+            there is a GPU.
         brief: Leaves out what is not in the study's tables.
     """
 
@@ -80,11 +94,15 @@ class Settings:
     timing_seconds: float = 0.3
     shifted: Path | None = None
     brief: bool = False
+    fields: Path | None = None
+    detector: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("folds", "epochs", "qat_epochs", "calibration", "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; use at least 1")
+        if self.detector not in (None, "yolov3", "yolov3_tiny"):
+            raise ValueError(f"detector is {self.detector!r}; use 'yolov3' or 'yolov3_tiny'")
         if self.recipe not in ("ours", "study"):
             raise ValueError(f"recipe is {self.recipe!r}; use 'ours' or 'study'")
 
@@ -105,7 +123,7 @@ class Settings:
     def to_dict(self) -> dict[str, Any]:
         """As JSON values, for reports."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        paths = {name: values[name] and str(values[name]) for name in ("out", "data", "shifted")}
+        paths = {name: values[name] and str(values[name]) for name in _PATHS}
         return {**values, **paths}
 
     @property
@@ -162,7 +180,7 @@ class Settings:
         }
         if self.data is None:
             return {**record, "preset": self.preset, "scale": self.scale}
-        return {**record, "files": _identity(str(self.data.resolve()))}
+        return {**record, "files": fingerprint(str(self.data.resolve()))}
 
     def shifted_cells(self, modality: str) -> dict[str, Any]:
         """All pictures of the other data set as an argument, for :func:`load_all_cells`."""
@@ -221,7 +239,7 @@ def _source(data: str | None, preset: str, scale: float, seed: int) -> Source:
 
 
 @lru_cache(maxsize=4)
-def _identity(data: str) -> str:
+def fingerprint(data: str) -> str:
     """Changes when a file is added, removed, renamed or written with other bytes."""
     path = Path(data)
     folder = path if path.is_dir() else path.parent
