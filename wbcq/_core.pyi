@@ -82,7 +82,7 @@ class Session:
 def available_isas() -> list[str]: ...
 def default_threads() -> int: ...
 def cpu_name() -> str:
-    """The CPU's brand; on ARM its main identification register; "unknown" where neither is."""
+    """Brand, family, model and stepping; on ARM the identification register; or "unknown"."""
 
 def measure_peak(isa: str = "", threads: int = 1) -> float:
     """This core's int8 peak in GMAC/s, measured now with the ISA's multiply instructions."""

@@ -13,15 +13,23 @@ namespace {
 
 std::string raw_name() {
 #if defined(__x86_64__)
-  constexpr uint32_t kFirst = 0x80000002, kLast = 0x80000004;
+  constexpr uint32_t kExtended = 0x80000000, kFirst = 0x80000002, kLast = 0x80000004;
   uint32_t brand[12] = {};
-  if (__get_cpuid_max(kFirst, nullptr) < kLast) return "";
-  for (uint32_t leaf = kFirst; leaf <= kLast; ++leaf) {
-    uint32_t* part = brand + 4 * (leaf - kFirst);
-    __get_cpuid(leaf, part, part + 1, part + 2, part + 3);
+  if (__get_cpuid_max(kExtended, nullptr) >= kLast) {
+    for (uint32_t leaf = kFirst; leaf <= kLast; ++leaf) {
+      uint32_t* part = brand + 4 * (leaf - kFirst);
+      __get_cpuid(leaf, part, part + 1, part + 2, part + 3);
+    }
   }
-  char text[sizeof(brand) + 1] = {};
+  uint32_t a = 0, b, c, d;
+  __get_cpuid(1, &a, &b, &c, &d);
+  // The extended parts are 0 where the plain ones say all.
+  const uint32_t family = (a >> 8 & 0xF) + (a >> 20 & 0xFF);
+  const uint32_t model = (a >> 4 & 0xF) + (a >> 12 & 0xF0);
+  char text[sizeof(brand) + 32] = {};
   std::memcpy(text, brand, sizeof(brand));
+  const size_t length = std::strlen(text);
+  std::snprintf(text + length, sizeof(text) - length, " (%u.%u.%u)", family, model, a & 0xF);
   return text;
 #elif defined(__aarch64__) && defined(__linux__)
   char text[64] = {};

@@ -6,9 +6,10 @@
 
 namespace wbcq {
 
-// For example "AMD EPYC 9B45" or, on ARM, the main identification register of the first core,
-// "0x00000000414fd0b1"; "unknown" where there is neither. Printable ASCII without quotes,
-// backslashes and vertical bars, and no two spaces in a row.
+// On x86 the brand, which virtual machines may shorten, with family, model and stepping: "AMD EPYC
+// (26.2.1)". On ARM the main identification register of the first core, "0x00000000414fd0b1".
+// "unknown" where there is neither. Printable ASCII without quotes, backslashes and vertical bars,
+// and no two spaces in a row.
 std::string cpu_name();
 
 }  // namespace wbcq

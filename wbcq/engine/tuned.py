@@ -41,7 +41,7 @@ class Machine:
     """What choices are fastest on.
 
     Attributes:
-        cpu: Its brand; on ARM the main identification register.
+        cpu: Brand, family, model and stepping; on ARM the main identification register.
         isa: Instruction set of the kernels.
         threads: Of a call.
     """
@@ -55,8 +55,8 @@ class Machine:
         """What the choices are stored under.
 
         Example:
-            >>> Machine("AMD EPYC 9B45", "avx512vnni", 2).key
-            'AMD EPYC 9B45|avx512vnni|2'
+            >>> Machine("AMD EPYC (26.2.1)", "avx512vnni", 2).key
+            'AMD EPYC (26.2.1)|avx512vnni|2'
         """
         return f"{self.cpu}|{self.isa}|{self.threads}"
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from wbcq import _core
 from wbcq.engine.model import QuantizedModel, load
-from wbcq.engine.program import Conv2d, Op
+from wbcq.engine.program import Conv2d, Op, Tensor
 from wbcq.engine.tuned import DENSE, FREE, SPARSE, Machine, TunedChoices, with_letters, with_tuned
 from wbcq.report.tables import Column, Table
 
@@ -30,6 +30,7 @@ _LEAST_ZERO_BLOCKS: Final = 0.05
 _HOPELESS: Final = 3.0
 """Times slower than dense in a first run: not timed again."""
 
+_CLEARLY_FASTER: Final = 1.01
 _SECONDS_OF_A_TIMING: Final = 0.05
 _MOST_REPEATS: Final = 50
 
@@ -222,7 +223,8 @@ class _Tuner:
         ]
 
     def tune(self) -> Tuning:
-        shares = {op.name: _zero_blocks(op) for op in self.ops}
+        tensors = self.model.program.tensors
+        shares = {op.name: _zero_blocks(op, tensors) for op in self.ops}
         worth = {name for name, share in shares.items() if share >= _LEAST_ZERO_BLOCKS}
         everywhere = self._load(worth, worth)
         kernels = self._sparse_kernels(everywhere) if worth else {}
@@ -238,7 +240,9 @@ class _Tuner:
             "engine": frozenset(self._sparse_kernels(self._load(set(), set()))) & able,
         }
         seconds = self._time_networks(dense, able, networks)
-        best = min(networks, key=lambda name: seconds[name])
+        # What the engine guesses must be clearly faster than what was timed.
+        clearly = {**seconds, "engine": seconds["engine"] * _CLEARLY_FASTER}
+        best = min(networks, key=lambda name: clearly[name])
         letters = self._letters(able, networks[best])
         choices = TunedChoices(
             self.machine, self.batch, 1e3 * seconds["dense"], 1e3 * seconds[best], letters
@@ -329,11 +333,12 @@ def _repeats(seconds: float) -> int:
     return max(1, min(_MOST_REPEATS, int(_SECONDS_OF_A_TIMING / max(seconds, 1e-9))))
 
 
-def _zero_blocks(op: Op) -> float:
-    """Share of the blocks of one output and four input channels that are zero."""
-    if not isinstance(op, Conv2d):
+def _zero_blocks(op: Op, tensors: Mapping[str, Tensor]) -> float:
+    """Share of the blocks of one output and four channels of an input that are zero."""
+    if not isinstance(op, Conv2d) or op.groups != 1:
         return 0.0
     rows = op.weight.reshape(-1, op.weight.shape[-1])
-    starts = np.arange(0, rows.shape[1], 4)
+    ends = np.cumsum([tensors[x].channels for x in op.xs])
+    starts = np.concatenate([np.arange(a, b, 4) for a, b in zip([0, *ends], ends, strict=False)])
     is_zero: Any = ~np.logical_or.reduceat(rows != 0, starts, axis=1)
     return float(is_zero.mean())

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdio>
+
 #include "cpu/cpu_name.h"
 
 namespace wbcq {
@@ -21,6 +23,13 @@ TEST(Tuned, NamesCanStandInJson) {
   EXPECT_EQ(name.find("  "), std::string::npos) << name;
   EXPECT_NE(name.front(), ' ');
   EXPECT_NE(name.back(), ' ');
+#if defined(__x86_64__)
+  unsigned family, model, stepping;
+  const size_t at = name.rfind('(');
+  ASSERT_NE(at, std::string::npos) << name;
+  ASSERT_EQ(std::sscanf(name.c_str() + at, "(%u.%u.%u)", &family, &model, &stepping), 3) << name;
+  EXPECT_GE(family, 6u) << name;
+#endif
 }
 
 TEST(Tuned, ChoicesOfAKey) {
