@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "cpu/cpu_name.h"
 #include "cpu/isa.h"
 #include "engine/bandwidth.h"
 #include "engine/peak.h"
@@ -80,6 +81,7 @@ py::dict build_info() {
 void register_build(py::module_& module) {
   module.def("available_isas", &available_isas);
   module.def("default_threads", &default_threads);
+  module.def("cpu_name", &cpu_name);
   module.def("measure_peak", &peak, py::arg("isa") = "", py::arg("threads") = 1);
   module.def("measure_bandwidths", &bandwidths, py::arg("threads") = 1);
   module.def("build_info", &build_info);

@@ -26,14 +26,15 @@ PyModel finish(Result<std::shared_ptr<const Model>> model, const std::string& pa
 // LoadOptions and what they refer to.
 class Options {
  public:
-  Options(const std::string& isa, const std::string& memory, const py::dict& choices) {
+  Options(const std::string& isa, const std::string& memory, const py::dict& choices,
+          size_t threads) {
     check_isa(isa);
     names_.reserve(choices.size());
     for (const auto& [op, kernel] : choices) {
       names_.emplace_back(op.cast<std::string>(), kernel.cast<std::string>());
       choices_.push_back({names_.back().first, names_.back().second});
     }
-    options_ = {isa, value_or_throw(memory_choice(memory)), choices_};
+    options_ = {isa, value_or_throw(memory_choice(memory)), choices_, threads};
   }
   Options(const Options&) = delete;
   Options& operator=(const Options&) = delete;
@@ -46,10 +47,10 @@ class Options {
 };
 
 PyModel open_model(const py::object& path_like, const std::string& isa, const std::string& memory,
-                   const py::dict& choices) {
+                   const py::dict& choices, size_t threads) {
   const py::module_ os = py::module_::import("os");
   const auto path = os.attr("fsencode")(path_like).cast<std::string>();
-  const Options options(isa, memory, choices);
+  const Options options(isa, memory, choices, threads);
   Result<std::shared_ptr<const Model>> model = [&] {
     const py::gil_scoped_release release;
     return Model::open(path, options.get());
@@ -58,8 +59,8 @@ PyModel open_model(const py::object& path_like, const std::string& isa, const st
 }
 
 PyModel model_from_bytes(const py::bytes& data, const std::string& isa, const std::string& memory,
-                         const py::dict& choices) {
-  const Options options(isa, memory, choices);
+                         const py::dict& choices, size_t threads) {
+  const Options options(isa, memory, choices, threads);
   char* begin = nullptr;
   py::ssize_t size = 0;
   if (PyBytes_AsStringAndSize(data.ptr(), &begin, &size) != 0) throw py::error_already_set();
@@ -72,8 +73,8 @@ PyModel model_from_bytes(const py::bytes& data, const std::string& isa, const st
 }
 
 PyModel model_from_descriptor(int descriptor, const std::string& isa, const std::string& memory,
-                              const py::dict& choices) {
-  const Options options(isa, memory, choices);
+                              const py::dict& choices, size_t threads) {
+  const Options options(isa, memory, choices, threads);
   Result<std::shared_ptr<const Model>> model = [&] {
     const py::gil_scoped_release release;
     return Model::open(descriptor, options.get());
@@ -99,11 +100,13 @@ py::list describe(const std::vector<IoSpec>& specs) {
 void register_model(py::module_& module) {
   py::class_<PyModel>(module, "Model", "A loaded and packed model; immutable.")
       .def(py::init(&open_model), py::arg("path"), py::arg("isa") = "", py::arg("memory") = "speed",
-           py::arg("choices") = py::dict())
+           py::arg("choices") = py::dict(), py::arg("threads") = 0)
       .def_static("from_bytes", &model_from_bytes, py::arg("data"), py::arg("isa") = "",
-                  py::arg("memory") = "speed", py::arg("choices") = py::dict())
+                  py::arg("memory") = "speed", py::arg("choices") = py::dict(),
+                  py::arg("threads") = 0)
       .def_static("from_descriptor", &model_from_descriptor, py::arg("descriptor"),
-                  py::arg("isa") = "", py::arg("memory") = "speed", py::arg("choices") = py::dict())
+                  py::arg("isa") = "", py::arg("memory") = "speed", py::arg("choices") = py::dict(),
+                  py::arg("threads") = 0)
       .def_property_readonly(
           "isa", [](const PyModel& self) { return std::string(isa_name(self.model->isa())); })
       .def_property_readonly(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wbcq.engine.model import QuantizedModel, load
+    from wbcq.engine.tuning import Tuning, tune
     from wbcq.errors import (
         CalibrationError,
         CaptureError,
@@ -43,6 +44,7 @@ __all__ = [
     "QatSchedule",
     "QuantConfig",
     "QuantizedModel",
+    "Tuning",
     "UnsupportedOperatorError",
     "WbcqError",
     "__version__",
@@ -53,6 +55,7 @@ __all__ = [
     "prepare_qat",
     "prune",
     "quantize",
+    "tune",
 ]
 
 _HOMES = {
@@ -66,6 +69,7 @@ _HOMES = {
     "QatSchedule": "wbcq.quant.qat",
     "QuantConfig": "wbcq.quant.config",
     "QuantizedModel": "wbcq.engine.model",
+    "Tuning": "wbcq.engine.tuning",
     "UnsupportedOperatorError": "wbcq.errors",
     "WbcqError": "wbcq.errors",
     "__version__": "wbcq.version",
@@ -76,6 +80,7 @@ _HOMES = {
     "prepare_qat": "wbcq.quant.qat",
     "prune": "wbcq.pruning.api",
     "quantize": "wbcq.quant.api",
+    "tune": "wbcq.engine.tuning",
 }
 _PACKAGES = ("data", "detection", "explain", "models", "pruning", "train")
 

@@ -31,14 +31,23 @@ class Model:
         isa: str = "",
         memory: str = "speed",
         choices: dict[str, str] = ...,
+        threads: int = 0,
     ) -> None: ...
     @staticmethod
     def from_bytes(
-        data: bytes, isa: str = "", memory: str = "speed", choices: dict[str, str] = ...
+        data: bytes,
+        isa: str = "",
+        memory: str = "speed",
+        choices: dict[str, str] = ...,
+        threads: int = 0,
     ) -> Model: ...
     @staticmethod
     def from_descriptor(
-        descriptor: int, isa: str = "", memory: str = "speed", choices: dict[str, str] = ...
+        descriptor: int,
+        isa: str = "",
+        memory: str = "speed",
+        choices: dict[str, str] = ...,
+        threads: int = 0,
     ) -> Model:
         """Of a file that is open for reading; it may be closed afterwards."""
     @property
@@ -72,6 +81,9 @@ class Session:
 
 def available_isas() -> list[str]: ...
 def default_threads() -> int: ...
+def cpu_name() -> str:
+    """Brand, family, model and stepping; on ARM the identification register; or "unknown"."""
+
 def measure_peak(isa: str = "", threads: int = 1) -> float:
     """This core's int8 peak in GMAC/s, measured now with the ISA's multiply instructions."""
 

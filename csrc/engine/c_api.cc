@@ -80,15 +80,16 @@ Result<LoadOptions> read_options(const wbcq_load_options* given,
     return Status(StatusCode::kInvalidArgument,
                   "wbcq_load_options.memory is " + std::to_string(options.memory));
   }
-  if (options.reserved != 0) {
-    return Status(StatusCode::kUnsupported, "wbcq_load_options.reserved must be 0");
+  if (options.threads < 0) {
+    return Status(StatusCode::kInvalidArgument,
+                  "wbcq_load_options.threads is " + std::to_string(options.threads));
   }
   for (size_t i = 0; i < options.choice_count; ++i) {
     choices.push_back({view_of(options.choices[i].op), view_of(options.choices[i].kernel)});
   }
   const bool small = options.memory == WBCQ_MEMORY_SMALL;
   return LoadOptions{view_of(options.isa), small ? MemoryChoice::kSmall : MemoryChoice::kSpeed,
-                     choices};
+                     choices, static_cast<size_t>(options.threads)};
 }
 
 template <typename F>

@@ -5,8 +5,10 @@
 #include <utility>
 
 #include "engine/layout.h"
+#include "engine/tuned.h"
 #include "kernels/kernel_table.h"
 #include "ops/conv2d.h"
+#include "threading/thread_count.h"
 
 namespace wbcq {
 namespace {
@@ -111,7 +113,7 @@ Result<std::shared_ptr<const Model>> Model::load(Result<format::ModelFile> file,
   model->read_io(file.value());
   assign_layouts(file.value(), model->tensors_);
   model->add_planar_inputs();
-  WBCQ_RETURN_IF_ERROR(model->read_ops(file.value(), *kernels, options.choices));
+  WBCQ_RETURN_IF_ERROR(model->read_ops(file.value(), *kernels, options));
   model->add_planar_outputs();
   return std::shared_ptr<const Model>(std::move(model));
 }
@@ -172,13 +174,28 @@ void Model::read_io(const format::ModelFile& file) {
   }
 }
 
+// What was timed on this CPU with so many threads; see tuned_choices().
+std::string_view Model::read_tuned(const LoadOptions& options, size_t operators) const {
+  if (options.memory != MemoryChoice::kSpeed) return {};  // other dense kernels were timed
+  size_t threads = options.threads;
+  if (threads == 0) {
+    const Result<size_t> count = default_thread_count();
+    if (!count.ok()) return {};  // whoever makes a session is told
+    threads = count.value();
+  }
+  return tuned_choices(metadata_, tuned_key(isa_, threads), operators);
+}
+
 Status Model::read_ops(const format::ModelFile& file, const KernelTable& kernels,
-                       std::span<const KernelChoice> choices) {
+                       const LoadOptions& options) {
+  const std::span<const KernelChoice> choices = options.choices;
   WBCQ_RETURN_IF_ERROR(check_choices(file, choices));
   const Result<WinogradUse> winograd = winograd_use_of_environment();
   if (!winograd.ok()) return winograd.status();
   const Result<SparseUse> sparse = sparse_use_of_environment();
   if (!sparse.ok()) return sparse.status();
+  const bool is_free = sparse.value() == SparseUse::kMeasured;
+  std::string_view tuned = is_free ? read_tuned(options, file.ops().size()) : std::string_view();
   for (const format::OpRecord& record : file.ops()) {
     Step step;
     OpSource source = {};
@@ -189,6 +206,11 @@ Status Model::read_ops(const format::ModelFile& file, const KernelTable& kernels
     source.memory = memory_;
     source.winograd = winograd.value();
     source.sparse = sparse.value();
+    if (!tuned.empty()) {
+      if (tuned.front() == kTunedDense) source.sparse = SparseUse::kNever;
+      if (tuned.front() == kTunedSparse) source.sparse = SparseUse::kAlways;
+      tuned.remove_prefix(1);
+    }
     for (const KernelChoice& choice : choices) {
       if (choice.op != source.name) continue;
       source.sparse = choice.kernel == kSparseChoice ? SparseUse::kAlways : SparseUse::kNever;

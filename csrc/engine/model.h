@@ -72,8 +72,9 @@ class Model {
                                                    const LoadOptions& options);
   void read_tensors(const format::ModelFile& file);
   void read_io(const format::ModelFile& file);
+  std::string_view read_tuned(const LoadOptions& options, size_t operators) const;
   Status read_ops(const format::ModelFile& file, const KernelTable& kernels,
-                  std::span<const KernelChoice> choices);
+                  const LoadOptions& options);
   size_t add_planar_copy(size_t tensor, const Place& place);
   void add_planar_inputs();
   void add_planar_outputs();

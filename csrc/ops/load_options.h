@@ -2,6 +2,7 @@
 #ifndef WBCQ_OPS_LOAD_OPTIONS_H_
 #define WBCQ_OPS_LOAD_OPTIONS_H_
 
+#include <cstddef>
 #include <span>
 #include <string_view>
 
@@ -24,8 +25,10 @@ struct KernelChoice {
 struct LoadOptions {
   std::string_view isa = {};  // see select_isa()
   MemoryChoice memory = MemoryChoice::kSpeed;
-  // For operators that are not named the engine decides.
+  // For operators that are not named the file's choices for this CPU count, if it was tuned here
+  // with `threads`, else the engine decides.
   std::span<const KernelChoice> choices = {};
+  size_t threads = 0;  // of the sessions; 0 for default_thread_count()
 };
 
 // "speed" or "small".

@@ -131,7 +131,7 @@ Status run(const Arguments& arguments) {
   const Result<MemoryChoice> memory = memory_choice(arguments.text("memory", "speed"));
   if (!memory.ok()) return memory.status();
   Result<std::shared_ptr<const Model>> model =
-      Model::open(arguments.operands()[0], {isa, memory.value()});
+      Model::open(arguments.operands()[0], {isa, memory.value(), {}, threads.value()});
   if (!model.ok()) return model.status();
   Result<std::unique_ptr<Session>> session =
       Session::create(std::move(model).value(), threads.value());

@@ -88,7 +88,8 @@ Status run(const Arguments& arguments) {
   if (!memory.ok()) return memory.status();
   const api::Model model(
       arguments.operands()[0], arguments.text("isa", ""),
-      memory.value() == MemoryChoice::kSmall ? WBCQ_MEMORY_SMALL : WBCQ_MEMORY_SPEED);
+      memory.value() == MemoryChoice::kSmall ? WBCQ_MEMORY_SMALL : WBCQ_MEMORY_SPEED,
+      static_cast<int>(threads.value()));
   const std::vector<api::Io> output_specs = model.outputs();
   const std::vector<std::string> paths = arguments.all("output");
   if (paths.size() > output_specs.size()) {

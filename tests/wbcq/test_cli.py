@@ -103,7 +103,7 @@ class TestUsage:
 
 @needs_engine
 class TestErrors:
-    @pytest.mark.parametrize("command", [["info"], ["bench"], ["run"]])
+    @pytest.mark.parametrize("command", [["info"], ["bench"], ["run"], ["tune"]])
     def test_missing_file(
         self, command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -207,6 +207,35 @@ class TestModelFiles:
         assert record["inputs"] == [[-1, 3, 16, 16]]
         assert record["bytes"] == model_file.stat().st_size
         assert record["parameters"] == 3 * 4 * 9 + 4 + 4 * 2 + 2
+
+    def test_tune(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        torch = pytest.importorskip("torch")
+        import wbcq
+
+        torch.manual_seed(0)
+        net = torch.nn.Sequential(torch.nn.Conv2d(16, 32, 1), torch.nn.Conv2d(32, 32, 1))
+        pruned = wbcq.prune(net, 0.75, pattern="1x4")
+        path, other = tmp_path / "pruned.wbcq", tmp_path / "tuned.wbcq"
+        wbcq.quantize(pruned, [torch.rand(4, 16, 8, 8)], progress=False).save(path)
+        before = path.read_bytes()
+        arguments = ["tune", str(path), "--threads", "1", "--rounds", "1"]
+        assert run([*arguments, "--out", str(other)]) == 0
+        shown = capsys.readouterr().out
+        assert shown.splitlines()[0].split("|")[1].strip() == "layer"
+        assert f"wrote {other}" in shown
+        assert path.read_bytes() == before
+        assert run(arguments) == 0
+        assert [t.machine.threads for t in wbcq.load(path).tunings] == [1]
+        capsys.readouterr()
+        assert run(["info", str(path)]) == 0
+        assert ", 1 thread: " in capsys.readouterr().out.split("tuned for ")[1]
+        wbcq.quantize(net, [torch.rand(4, 16, 8, 8)], progress=False).save(other)
+        before = other.read_bytes()
+        assert run(["tune", str(other)]) == 0
+        assert "no operator has zero blocks" in capsys.readouterr().out
+        assert other.read_bytes() == before
+        assert run([*arguments, "--out", str(tmp_path / "none" / "x.wbcq")]) == 1
+        assert "no such folder" in capsys.readouterr().err
 
     def test_run_on_pictures(
         self, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -20,6 +20,7 @@ from wbcq.cli import (
     serve_command,
     synthesize_command,
     train_command,
+    tune_command,
 )
 from wbcq.errors import WbcqError
 
@@ -45,6 +46,7 @@ app.command("report")(report_command.report)
 app.command("info")(file_commands.info)
 app.command("run")(file_commands.run)
 app.command("bench")(file_commands.bench)
+app.command("tune")(tune_command.tune)
 
 # Typer brings its own copy of click since 0.16 and used the real one before: this is either's.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]

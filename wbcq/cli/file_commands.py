@@ -14,6 +14,7 @@ import typer
 
 from wbcq.cli.inputs import ModelInputError, class_shares, read_input
 from wbcq.engine.islands import describe_islands
+from wbcq.engine.tuned import SPARSE
 
 if TYPE_CHECKING:
     from wbcq.engine.profile import Profile
@@ -61,9 +62,12 @@ def info(
         print(json.dumps(record, indent=2))
         return
     islands = model.float_operators
+    told_below = {"tuned", "tuning"} if model.tunings else set()
+    if islands:
+        told_below.add("float_operators")
     for key, value in record.items():
-        if key == "float_operators" and islands:
-            continue  # told below
+        if key in told_below:
+            continue
         shown = value if isinstance(value, str) else json.dumps(value)
         print(f"{key + ':':<14} {shown}")
     print()
@@ -71,6 +75,12 @@ def info(
     if islands:
         print(f"\nfloat32 although the network is INT8, {len(islands)} of its operators:")
         print(describe_islands(islands, most=len(islands)))
+    names = [op.name for op in model.program.ops]
+    for tuned in model.tunings:
+        print(f"\ntuned for {tuned}")
+        for name, letter in zip(names, tuned.letters, strict=False):
+            if letter == SPARSE:
+                print(f"  sparse: {name}")
 
 
 def run(

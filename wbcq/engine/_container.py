@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import zlib
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
 from wbcq.engine import _layout as layout
 from wbcq.errors import ModelFileError
 
-__all__ = ["MAX_RECORDS", "fail", "pack", "unpack"]
+__all__ = ["MAX_RECORDS", "fail", "metadata_bytes", "pack", "unpack"]
 
 MAX_RECORDS = 1 << 20
 """Of one section."""
@@ -52,6 +53,15 @@ def unpack(data: bytes) -> dict[str, memoryview]:
     """The checked sections of a file; ModelFileError if something is wrong with the container."""
     _check_header(data)
     return _read_sections(data)
+
+
+def metadata_bytes(metadata: dict[str, Any]) -> bytes:
+    """The metadata section. It is compact: the engine looks for some keys in it."""
+    try:
+        text = json.dumps(metadata, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"the program's metadata cannot be written as JSON: {error}") from error
 
 
 def fail(message: str) -> NoReturn:

@@ -23,6 +23,7 @@ from wbcq.engine.profile import Profile
 from wbcq.engine.program import Program
 from wbcq.engine.program_file import read_program, write_model_bytes
 from wbcq.engine.summary import summarize, summary_table
+from wbcq.engine.tuned import TunedChoices, tuned_from_metadata
 from wbcq.errors import ModelFileError
 
 __all__ = ["QuantizedModel", "load"]
@@ -50,8 +51,10 @@ class QuantizedModel:
         memory: ``"speed"`` for whatever is fastest; ``"small"`` for less memory: weights are
             stored once, batches run picture by picture. Results are the same bits with each.
         choices: Names of convolutions (those of :meth:`profile`) to ``"sparse"``, which leaves out
-            zero blocks of weights, or ``"dense"``. For others the engine decides, by the share of
-            zeros and the shape. Results are the same bits with each.
+            zero blocks of weights, or ``"dense"``. For others the file's choices count if
+            :func:`wbcq.tune` made some for this CPU, instruction set and number of threads, else
+            the engine decides, by the share of zeros and the shape. Results are the same bits with
+            each.
 
     Raises:
         ModelFileError: The data are damaged, of another version, or no model file.
@@ -79,14 +82,15 @@ class QuantizedModel:
     ) -> None:
         chosen = dict(choices or {})
         self._requested = threads, isa, memory, chosen
+        self.threads = _core.default_threads() if threads is None else threads
+        options = isa or "", memory, chosen, self.threads
         if isinstance(data, OpenFile):
             self._contents: bytes | OpenFile = data
-            self._model = _core.Model.from_descriptor(data.descriptor, isa or "", memory, chosen)
+            self._model = _core.Model.from_descriptor(data.descriptor, *options)
         else:
             self._contents = bytes(data)
-            self._model = _core.Model.from_bytes(self._contents, isa or "", memory, chosen)
+            self._model = _core.Model.from_bytes(self._contents, *options)
         self._process = os.getpid()
-        self.threads = _core.default_threads() if threads is None else threads
 
     # What it computes.
 
@@ -152,7 +156,10 @@ class QuantizedModel:
 
     @property
     def threads(self) -> int:
-        """Threads of each call, the caller's own included; may be set."""
+        """Threads of each call, the caller's own included; may be set.
+
+        Choices that were tuned stay those for the threads that the model was loaded with.
+        """
         return self._threads
 
     @threads.setter
@@ -198,6 +205,11 @@ class QuantizedModel:
     def float_operators(self) -> tuple[FloatOperator, ...]:
         """Operators of the network that are float32 although the network is INT8, and why."""
         return islands_from_metadata(self.metadata)
+
+    @property
+    def tunings(self) -> tuple[TunedChoices, ...]:
+        """What :func:`wbcq.tune` stored, for each machine that it ran on."""
+        return tuned_from_metadata(self.metadata)
 
     @cached_property
     def program(self) -> Program:

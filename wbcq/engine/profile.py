@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from wbcq.engine.limits import MachineLimits
-from wbcq.engine.program import Program
+from wbcq.engine.program import Conv2d, Program
 from wbcq.engine.summary import op_dtype, why_float
 from wbcq.report.tables import Column, Table
 
@@ -28,6 +30,7 @@ class OperatorProfile:
         bytes: Activations read and written, and weights read.
         dtype: What it computes in: ``"int8"``, ``"float32"``, or both for what converts.
         why_float: Why it computes in float32 although the network is INT8, or empty.
+        zeros: Share of a convolution's weights that are zero, 0 to 1; else None.
         share_of_peak: Of the int8 peak, for operators that multiply integers; else None.
         share_of_bandwidth: Of what the memory that holds this many bytes gives; the larger of the
             two shares says what limits the operator, and how far from the limit it is.
@@ -42,6 +45,7 @@ class OperatorProfile:
     bytes: int
     dtype: str = ""
     why_float: str = ""
+    zeros: float | None = None
     share_of_peak: float | None = None
     share_of_bandwidth: float = 0.0
 
@@ -90,6 +94,9 @@ class Profile:
         total = sum(record["seconds"] for record in records) or 1.0
         dtypes = {op.name: op_dtype(op, program.tensors) for op in program.ops}
         reasons = why_float(program)
+        zeros = {
+            op.name: float(np.mean(op.weight == 0)) for op in program.ops if isinstance(op, Conv2d)
+        }
         rows = []
         for record in records:
             name = record["name"]
@@ -105,6 +112,7 @@ class Profile:
                     share=record["seconds"] / total,
                     dtype=dtype,
                     why_float="" if is_added else reasons.get(name, ""),
+                    zeros=None if is_added else zeros.get(name),
                     share_of_peak=_ratio(record["macs"], giga * limits.peak_gmacs)
                     if is_int8
                     else None,
@@ -157,6 +165,7 @@ class Profile:
                 Column("kind"),
                 Column("dtype"),
                 Column("kernel"),
+                Column("zeros", ".1%"),
                 Column("us", ",.1f"),
                 Column("share", ".1%"),
                 Column("GMAC/s", ",.1f"),
@@ -171,6 +180,7 @@ class Profile:
                 row.kind,
                 row.dtype,
                 row.kernel,
+                row.zeros,
                 row.seconds * 1e6,
                 row.share,
                 row.gmacs_per_second if row.macs else None,
@@ -181,6 +191,7 @@ class Profile:
         giga = self.seconds * 1e9
         table.add(
             "total",
+            None,
             None,
             None,
             None,

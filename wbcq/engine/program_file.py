@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import secrets
 from collections.abc import Iterable
@@ -13,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wbcq.engine import _layout as layout
-from wbcq.engine._container import pack
+from wbcq.engine._container import metadata_bytes, pack
 from wbcq.engine._program_reader import decode_program
 from wbcq.engine._sparse_blob import choose_block, encode_sparse
 from wbcq.engine.operators import (
@@ -183,7 +182,7 @@ class _Encoder:
                 "operands": np.array(self.operands, layout.OPERAND).tobytes(),
                 "ops": _records(ops, layout.OP),
                 "io": _records(io, layout.IO),
-                "metadata": _metadata(program.metadata),
+                "metadata": metadata_bytes(program.metadata),
                 "data": bytes(self.data),
             },
             minor_version(program, self.features),
@@ -297,11 +296,3 @@ def _io(io: Io, tensor: int, *, is_output: bool) -> tuple[Any, ...]:
 
 def _records(rows: Iterable[tuple[Any, ...]], dtype: np.dtype[np.void]) -> bytes:
     return np.array(list(rows), dtype).tobytes()
-
-
-def _metadata(metadata: dict[str, Any]) -> bytes:
-    try:
-        text = json.dumps(metadata, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        return text.encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"the program's metadata cannot be written as JSON: {error}") from error

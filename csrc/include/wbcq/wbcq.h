@@ -76,9 +76,12 @@ typedef struct wbcq_load_options {
   /* NULL or "" for the best that the CPU has, else "scalar", "avx2", "avx512vnni", "neon",
    * "neondot" or "neoni8mm". The results have the same bits whichever is used. */
   const char* isa;
-  int32_t memory;   /* wbcq_memory_choice; changes no bits either */
-  int32_t reserved; /* 0 */
-  /* For operators that are not named the engine decides. No choice changes bits. */
+  int32_t memory; /* wbcq_memory_choice; changes no bits either */
+  /* Of the sessions to come, 0 for as many as the machine has cores: a file that `wbcq tune` timed
+   * on this CPU says what is fastest with so many. */
+  int32_t threads;
+  /* For operators that are not named the file's choices count, if it was tuned for this CPU, else
+   * the engine decides. No choice changes bits. */
   const wbcq_choice* choices;
   size_t choice_count;
 } wbcq_load_options;

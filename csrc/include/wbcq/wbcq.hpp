@@ -39,16 +39,17 @@ struct Io {
 
 class Model {
  public:
+  // threads: as in wbcq_load_options.
   explicit Model(const std::string& path, const std::string& isa = "",
-                 wbcq_memory_choice memory = WBCQ_MEMORY_SPEED) {
-    const wbcq_load_options options = {sizeof(options), isa.c_str(), memory, 0, nullptr, 0};
+                 wbcq_memory_choice memory = WBCQ_MEMORY_SPEED, int threads = 0) {
+    const wbcq_load_options options = {sizeof(options), isa.c_str(), memory, threads, nullptr, 0};
     wbcq_model* model = nullptr;
     check(wbcq_model_open_with(path.c_str(), &options, &model));
     model_.reset(model);
   }
   Model(const void* data, size_t bytes, const std::string& isa = "",
-        wbcq_memory_choice memory = WBCQ_MEMORY_SPEED) {
-    const wbcq_load_options options = {sizeof(options), isa.c_str(), memory, 0, nullptr, 0};
+        wbcq_memory_choice memory = WBCQ_MEMORY_SPEED, int threads = 0) {
+    const wbcq_load_options options = {sizeof(options), isa.c_str(), memory, threads, nullptr, 0};
     wbcq_model* model = nullptr;
     check(wbcq_model_from_memory_with(data, bytes, &options, &model));
     model_.reset(model);

@@ -111,8 +111,11 @@ TEST(CApi, OptionsOfLaterVersionsAreReadIfTheyAreUnset) {
   EXPECT_EQ(load(options), WBCQ_INVALID_ARGUMENT);
   EXPECT_NE(std::string(wbcq_last_error()).find("7"), std::string::npos);
   options = WBCQ_LOAD_OPTIONS_INIT;
-  options.reserved = 1;
-  EXPECT_EQ(load(options), WBCQ_UNSUPPORTED);
+  options.threads = -1;
+  EXPECT_EQ(load(options), WBCQ_INVALID_ARGUMENT);
+  EXPECT_NE(std::string(wbcq_last_error()).find("threads is -1"), std::string::npos);
+  options.threads = 2;
+  EXPECT_EQ(load(options), WBCQ_OK);
 }
 
 TEST(CApi, ChoicesOfKernels) {

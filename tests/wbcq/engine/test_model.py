@@ -339,7 +339,9 @@ def test_profile(model):
             most = 4 * op.weight.size * y.height * y.width
             assert 0.6 * most < by_name[op.name].macs <= most
             assert by_name[op.name].gmacs_per_second > 0
+            assert by_name[op.name].zeros == np.mean(op.weight == 0)
         else:
+            assert by_name[op.name].zeros is None
             assert by_name[op.name].macs == 0
     total = sum(row.macs for row in profile.rows)
     assert profile.floor == pytest.approx(total / profile.limits.peak_gmacs / 1e9)
