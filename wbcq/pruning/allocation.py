@@ -26,7 +26,9 @@ def check_sparsity(sparsity: object, where: str = "sparsity") -> float:
     return float(sparsity)  # type: ignore[arg-type]
 
 
-def local_mask(scores: Tensor, sparsity: float, pattern: Pattern) -> Tensor:
+def local_mask(
+    scores: Tensor, sparsity: float, pattern: Pattern, columns: Tensor | None = None
+) -> Tensor:
     """Prunes the blocks of the least mean scores, at most ``sparsity`` of a layer's weights.
 
     Fewer by less than one block, and never all; among equal scores the first ones go.
@@ -35,21 +37,26 @@ def local_mask(scores: Tensor, sparsity: float, pattern: Pattern) -> Tensor:
         scores: Of each weight, [outputs, inputs, *kernel], not negative.
         sparsity: In [0, 1); N:M has its own.
         pattern: Of what is pruned together.
+        columns: The block of each input channel; None for neighbours.
 
     Returns:
         The mask, bool, False where pruned.
     """
     if pattern.kept:
         return pattern.keep_best(scores)
-    sizes = pattern.block_sizes(scores.shape)
-    means = pattern.block_sums(scores.double()).cpu() / sizes
+    sizes = pattern.block_sizes(scores.shape, columns)
+    means = pattern.block_sums(scores.double(), columns).cpu() / sizes
     most = min(_count(sparsity, scores.numel()), scores.numel() - 1)
     kept = ~_least(means.ravel(), sizes.ravel(), most)
-    return pattern.spread(kept.reshape(means.shape), scores.shape).to(scores.device)
+    return pattern.spread(kept.reshape(means.shape), scores.shape, columns).to(scores.device)
 
 
 def global_masks(
-    scores: Mapping[str, Tensor], sparsity: float, pattern: Pattern, floor: float
+    scores: Mapping[str, Tensor],
+    sparsity: float,
+    pattern: Pattern,
+    floor: float,
+    columns: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Prunes the blocks of the least mean scores of all layers together.
 
@@ -59,14 +66,16 @@ def global_masks(
         pattern: Of what is pruned together, blocks.
         floor: Share of its weights that a layer keeps at least; one block in any case. Other layers
             are pruned more instead.
+        columns: The block of each input channel of layers; of others neighbours are in blocks.
 
     Raises:
         PruningError: The floors leave less to prune than is asked for.
     """
     means, sizes, free = [], [], []
-    for values in scores.values():
-        size = pattern.block_sizes(values.shape)
-        mean = pattern.block_sums(values.double()).cpu() / size
+    blocks_of = dict(columns or {})
+    for name, values in scores.items():
+        size = pattern.block_sizes(values.shape, blocks_of.get(name))
+        mean = pattern.block_sums(values.double(), blocks_of.get(name)).cpu() / size
         most = min(values.numel() - math.ceil(floor * values.numel()), values.numel() - 1)
         means.append(mean.ravel())
         sizes.append(size.ravel())
@@ -84,8 +93,9 @@ def global_masks(
     parts = torch.split(~chosen, [len(part) for part in means])
     masks = {}
     for (name, values), kept in zip(scores.items(), parts, strict=True):
-        blocks = kept.reshape(pattern.block_sizes(values.shape).shape)
-        masks[name] = pattern.spread(blocks, values.shape).to(values.device)
+        inputs = blocks_of.get(name)
+        blocks = kept.reshape(pattern.block_sizes(values.shape, inputs).shape)
+        masks[name] = pattern.spread(blocks, values.shape, inputs).to(values.device)
     return masks
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from wbcq.errors import DenseLayersWarning, PruningError
 from wbcq.pruning.allocation import check_sparsity, global_masks, local_mask
 from wbcq.pruning.choice import Choice, choose
-from wbcq.pruning.layers import mask_of
+from wbcq.pruning.layers import mask_of, weight_of
 from wbcq.pruning.masks import apply_masks
 from wbcq.pruning.patterns import Pattern
 from wbcq.pruning.scores import Loss, weight_scores
 
-__all__ = ["FLOOR", "choose_masks", "prune"]
+__all__ = ["FLOOR", "choose_masks", "engine_columns", "prune"]
 
 FLOOR = 0.01
 """Share of its weights that every layer keeps when all are pruned together."""
@@ -38,6 +38,7 @@ def prune(
     layers: Iterable[str] | None = None,
     skip: Iterable[str] = (),
     floor: float = FLOOR,
+    example: Tensor | Sequence[Tensor] | None = None,
     **channel_options: Any,
 ) -> nn.Module:
     """Makes a copy of a network whose least important weights are zero and stay zero.
@@ -68,8 +69,12 @@ def prune(
         skip: Names, patterns or types to leave dense.
         floor: Global scope: share of its weights that each layer keeps, and one block in any case;
             other layers give more instead.
-        **channel_options: For pattern ``"channel"``: ``example``, where there is no ``data``, and
-            what else is told there.
+        example: A batch of the network's input, or of each of its inputs. For ``"channel"``, where
+            there is no ``data``. For blocks of several inputs: they are then drawn among the
+            channels that lie side by side in the engine, which others do where channels are
+            shuffled, split or concatenated; without it blocks of such layers are scattered, and
+            most of them cannot be skipped.
+        **channel_options: For pattern ``"channel"``, what else is told there.
 
     Returns:
         The pruned copy, in the mode (training or evaluation) of the model.
@@ -98,7 +103,7 @@ def prune(
             raise PruningError(
                 "pattern 'channel' takes skip, not layers, as layers depend on others"
             )
-        shared = {"scope": scope, "score": score, "loss": loss, "skip": skip}
+        shared = {"scope": scope, "score": score, "loss": loss, "skip": skip, "example": example}
         return _prune_channels(model, sparsity, data, {**shared, **channel_options})
     if channel_options:
         raise TypeError(f"prune() has no argument {next(iter(channel_options))!r}")
@@ -112,6 +117,7 @@ def prune(
         chosen,
         sparsity,
         wanted,
+        columns=engine_columns(model, chosen, wanted, example),
         scope=scope,
         score=score,
         data=data,
@@ -133,11 +139,12 @@ def choose_masks(
     loss: Loss | None = None,
     floor: float = FLOOR,
     scores: Mapping[str, Tensor] | None = None,
+    columns: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Masks for layers of a model, which is not changed; what is pruned already stays pruned.
 
     Arguments and errors are those of :func:`prune`; ``scores``, if given, take the place of the
-    named score.
+    named score, and ``columns`` are the blocks of layers' input channels where neighbours are not.
     """
     if scope not in ("local", "global"):
         raise PruningError(f"scope is {scope!r}; use 'local' or 'global'")
@@ -149,9 +156,13 @@ def choose_masks(
     if scores is None:
         scores = weight_scores(model, choice.layers, score, data, loss)
     if scope == "global":
-        found = global_masks(scores, next(iter(shares.values())), pattern, floor)
+        found = global_masks(scores, next(iter(shares.values())), pattern, floor, columns)
     else:
-        found = {name: local_mask(values, shares[name], pattern) for name, values in scores.items()}
+        blocks = dict(columns or {})
+        found = {
+            name: local_mask(values, shares[name], pattern, blocks.get(name))
+            for name, values in scores.items()
+        }
     for name, layer in choice.layers.items():
         before = mask_of(layer)
         if before is not None:
@@ -176,6 +187,28 @@ def _shares(
             for name in choice.layers
         }
     return dict.fromkeys(choice.layers, check_sparsity(sparsity))
+
+
+def engine_columns(
+    model: nn.Module,
+    choice: Choice,
+    pattern: Pattern,
+    example: Tensor | Sequence[Tensor] | None,
+) -> dict[str, Tensor]:
+    """The block of each input channel of layers, as the engine can skip it.
+
+    Empty without an example and for patterns that have no blocks of several inputs.
+    """
+    if example is None or pattern.inputs == 1 or pattern.kept:
+        return {}
+    from wbcq.pruning.order import input_blocks
+
+    found = input_blocks(model, example, pattern.inputs)
+    return {
+        name: columns
+        for name, columns in found.items()
+        if name in choice.layers and len(columns) == weight_of(choice.layers[name]).shape[1]
+    }
 
 
 def warn_of_dense(choice: Choice, pattern: Pattern) -> None:

@@ -81,28 +81,42 @@ class Pattern:
             return f"{outputs} outputs{' of a group' * (groups > 1)}, no blocks of {self.outputs}"
         return ""
 
-    def block_sums(self, values: Tensor) -> Tensor:
-        """Sums over blocks: [outputs, inputs, *kernel] gives [O / R, I / C, taps], rounded up."""
+    def block_sums(self, values: Tensor, columns: Tensor | None = None) -> Tensor:
+        """Sums over blocks: [outputs, inputs, *kernel] gives [O / R, I / C, taps], rounded up.
+
+        Args:
+            values: Of each weight.
+            columns: The block of each input channel, int64 [inputs] from 0; None for neighbours.
+        """
         flat = values.reshape(*values.shape[:2], -1)
+        if columns is not None:
+            count = int(columns.max()) + 1
+            gathered = flat.new_zeros(flat.shape[0], count, flat.shape[2])
+            gathered.index_add_(1, columns.to(flat.device), flat)
+            tail = F.pad(gathered, (0, 0, 0, 0, 0, -flat.shape[0] % self.outputs))
+            return torch.sum(tail.reshape(-1, self.outputs, count, flat.shape[2]), dim=1)
         tails = (-flat.shape[1] % self.inputs, -flat.shape[0] % self.outputs)
         padded = F.pad(flat, (0, 0, 0, tails[0], 0, tails[1]))
-        rows, columns = padded.shape[0] // self.outputs, padded.shape[1] // self.inputs
-        split = padded.reshape(rows, self.outputs, columns, self.inputs, flat.shape[2])
+        rows, across = padded.shape[0] // self.outputs, padded.shape[1] // self.inputs
+        split = padded.reshape(rows, self.outputs, across, self.inputs, flat.shape[2])
         return torch.sum(split, dim=(1, 3))
 
-    def block_sizes(self, shape: torch.Size) -> Tensor:
+    def block_sizes(self, shape: torch.Size, columns: Tensor | None = None) -> Tensor:
         """How many weights each block has, as :meth:`block_sums` lays them out; int64."""
 
         def along(count: int, step: int) -> Tensor:
             return torch.tensor([min(step, count - i) for i in range(0, count, step)])
 
-        rows, columns = along(shape[0], self.outputs), along(shape[1], self.inputs)
+        rows = along(shape[0], self.outputs)
+        inputs = along(shape[1], self.inputs) if columns is None else columns.bincount()
         taps = shape[2:].numel()
-        return (rows[:, None, None] * columns[None, :, None]).expand(-1, -1, taps).contiguous()
+        return (rows[:, None, None] * inputs[None, :, None]).expand(-1, -1, taps).contiguous()
 
-    def spread(self, blocks: Tensor, shape: torch.Size) -> Tensor:
+    def spread(self, blocks: Tensor, shape: torch.Size, columns: Tensor | None = None) -> Tensor:
         """A value of each block to all its weights; the opposite of :meth:`block_sums`."""
         rows = blocks.repeat_interleave(self.outputs, 0)[: shape[0]]
+        if columns is not None:
+            return rows[:, columns.to(rows.device)].reshape(shape)
         return rows.repeat_interleave(self.inputs, 1)[:, : shape[1]].reshape(shape)
 
     def keep_best(self, scores: Tensor) -> Tensor:

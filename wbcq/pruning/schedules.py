@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ from torch import nn
 
 from wbcq.errors import PruningError
 from wbcq.pruning.allocation import check_sparsity
-from wbcq.pruning.api import FLOOR, Scope, choose_masks, warn_of_dense
+from wbcq.pruning.api import FLOOR, Scope, choose_masks, engine_columns, warn_of_dense
 from wbcq.pruning.choice import choose
 from wbcq.pruning.layers import weight_of
 from wbcq.pruning.masks import apply_masks, masks
@@ -123,6 +123,8 @@ class Pruner:
         model: Is changed in place.
         config: What and when.
         steps: Of the whole training.
+        example: A batch of the network's input, or of each of its inputs: blocks are then those
+            that the engine can skip, as for :func:`wbcq.prune`.
 
     Attributes:
         done_steps: How often :meth:`step` was called.
@@ -148,7 +150,13 @@ class Pruner:
         [0.4375, 0.5, 0.5, 0.5]
     """
 
-    def __init__(self, model: nn.Module, config: PruneConfig, steps: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        config: PruneConfig,
+        steps: int,
+        example: torch.Tensor | Sequence[torch.Tensor] | None = None,
+    ) -> None:
         if steps < 1:
             raise PruningError(f"a training of {steps} steps; pass at least 1")
         self.model, self.config, self.steps = model, config, steps
@@ -156,6 +164,7 @@ class Pruner:
         choice = choose(model, self._pattern, config.layers, config.skip)
         if choice.dense:
             warn_of_dense(choice, self._pattern)
+        self._columns = engine_columns(model, choice, self._pattern, example)
         self._names = tuple(choice.layers)
         found = masks(model)
         everything = {
@@ -233,6 +242,7 @@ class Pruner:
             score=self.config.score,
             floor=self.config.floor,
             scores=self._scores or None,
+            columns=self._columns,
         )
         apply_masks(self.model, found)
         return True

@@ -17,8 +17,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from wbcq.data.pictures import ArrayPictures
+from wbcq.errors import CaptureError, UnsupportedOperatorError
 from wbcq.pruning.masks import apply_masks, masks
-from wbcq.pruning.schedules import Pruner
+from wbcq.pruning.schedules import PruneConfig, Pruner
 from wbcq.train.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from wbcq.train.config import TrainConfig
 from wbcq.train.devices import autocast, resolve_precision
@@ -64,7 +65,7 @@ class Run:
         self.batches = len(train) // config.batch + enough
         self.steps = self.batches * config.epochs
         # Before the copies are made, which have its masks.
-        self.pruner = Pruner(model, config.prune, max(1, self.steps)) if config.prune else None
+        self.pruner = self._make_pruner(config.prune) if config.prune else None
         self.average = (
             AveragedModel(
                 model,
@@ -95,6 +96,16 @@ class Run:
         self.start: Epoch | None = None
         self.best_epoch = -1
         self.best_state: dict[str, Any] = {}
+
+    def _make_pruner(self, config: PruneConfig) -> Pruner:
+        """With the blocks that the engine can skip, if the engine can run the network at all."""
+        height, width, channels = self.train.pixels.shape[1:]
+        pictures = torch.zeros(2, channels, height, width, device=self.device)
+        try:
+            example = inputs_of(self.model, pictures)
+            return Pruner(self.model, config, max(1, self.steps), example)
+        except (CaptureError, UnsupportedOperatorError):
+            return Pruner(self.model, config, max(1, self.steps))
 
     def train_epoch(self, epoch: int, on_step: Callable[[int, int], None] | None) -> float:
         """One pass; returns the mean loss (of this process's pictures)."""

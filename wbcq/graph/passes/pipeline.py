@@ -11,7 +11,7 @@ from wbcq.graph.passes.fuse import fuse_activations, fuse_residuals
 from wbcq.graph.passes.simplify_functions import simplify_functions
 from wbcq.graph.passes.slices import dissolve_channel_operators
 
-__all__ = ["prepare_for_quantization"]
+__all__ = ["fold_and_fuse", "prepare_for_quantization"]
 
 
 def prepare_for_quantization(graph: Graph) -> Graph:
@@ -37,8 +37,12 @@ def prepare_for_quantization(graph: Graph) -> Graph:
         >>> [(node.name, node.op.activation.low) for node in graph]
         [('0', 0.0)]
     """
+    return remove_dead_nodes(dissolve_channel_operators(fold_and_fuse(graph)))
+
+
+def fold_and_fuse(graph: Graph) -> Graph:
+    """All passes but the last: channels are still in the module's order."""
     graph = remove_identities(remove_dead_nodes(graph))
     graph = fold_batch_norm(simplify_functions(graph))
     graph = fuse_activations(distribute_over_concat(graph))
-    graph = fuse_residuals(fold_pads(graph))
-    return remove_dead_nodes(dissolve_channel_operators(graph))
+    return fuse_residuals(fold_pads(graph))
