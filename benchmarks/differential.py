@@ -25,6 +25,7 @@ from wbcq.data.synthetic import CLASSES
 from wbcq.data.synthetic.smears import render_smear
 from wbcq.detection import Detections, iou
 from wbcq.differential import Cell, CellCounter, Rules, count_pictures
+from wbcq.differential.cells import AT_THE_EDGE
 from wbcq.differential.models import load_counter
 from wbcq.report.files import write_text
 from wbcq.report.tables import Column, Table
@@ -40,7 +41,8 @@ WAYS = ("detector", "classifier", "both")
 ABOUT = """\
 Made by `python benchmarks/differential.py`; the models are those that come with the package. A cell
 counts as found where a box overlaps it by more than 0.4 (intersection over union); *right* is the
-share of found cells whose class is right, *extra* are boxes without a cell. *Reviewed* cells are
+share of found cells whose class is right, *extra* are boxes without a cell: *at the edge* of a
+picture they show cells whose middle is outside, which the truth leaves out. *Reviewed* cells are
 doubtful, disputed or cut by the picture's edge; *right, others* is the share among the found cells
 that nobody need look at."""
 
@@ -89,6 +91,7 @@ def measure(counters: dict[str, CellCounter], fields: Fields) -> dict:
             "found": 0,
             "right": 0,
             "extra": 0,
+            "extra at the edge": 0,
             "review": 0,
             "right without review": 0,
             "matched without review": 0,
@@ -105,6 +108,7 @@ def measure(counters: dict[str, CellCounter], fields: Fields) -> dict:
                 told["review"] += bool(cell.review)
                 if owner < 0:
                     told["extra"] += 1
+                    told["extra at the edge"] += AT_THE_EDGE in cell.review
                     continue
                 right = names[int(truth.classes[owner])] == cell.kind
                 told["found"] += 1
@@ -162,6 +166,7 @@ def page(results: dict) -> str:
                 Column("named by"),
                 Column("found %", ".1f"),
                 Column("extra", "d"),
+                Column("at the edge", "d"),
                 Column("right %", ".1f"),
                 Column("reviewed %", ".1f"),
                 Column("right, others %", ".1f"),
@@ -172,6 +177,7 @@ def page(results: dict) -> str:
                 way,
                 percent(told["found"], total),
                 told["extra"],
+                told["extra at the edge"],
                 percent(told["right"], told["found"]),
                 percent(told["review"], sum(told["counted"])),
                 percent(told["right without review"], told["matched without review"]),

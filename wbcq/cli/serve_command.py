@@ -40,7 +40,7 @@ def serve(
     ] = By.BOTH,
     threshold: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Least score of a cell.")
-    ] = 0.3,
+    ] = 0.25,
     review: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Confidence below which to review a cell.")
     ] = 0.6,

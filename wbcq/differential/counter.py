@@ -45,7 +45,7 @@ class Rules:
     """
 
     by: Literal["detector", "classifier", "both"] = "detector"
-    threshold: float = 0.3
+    threshold: float = 0.25
     review: float = 0.6
     overlap: float = 0.4
     scale: float = 1.0

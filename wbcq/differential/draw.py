@@ -46,10 +46,12 @@ def annotate(picture: Picture, cells: Sequence[Cell], classes: Sequence[str]) ->
     """
     colours = class_colours(classes)
     factor = min(1.0, _LARGEST_SIDE / max(picture.shape[:2]))
-    image = Image.fromarray(picture)
+    # Of a picture much larger than what is shown not every pixel is looked at: it saves a copy.
+    step = max(1, int(0.5 / factor))
+    image = Image.fromarray(np.ascontiguousarray(picture[::step, ::step]))
     if factor < 1:
         height, width = (max(1, round(side * factor)) for side in picture.shape[:2])
-        image = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
     draw = ImageDraw.Draw(image)
     line = max(2, round(max(image.size) / 700))
     font = ImageFont.load_default(max(11, round(max(image.size) / 90)))

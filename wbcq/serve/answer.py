@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from wbcq.differential import Cell, CellCounter, Count, FieldOfView, PictureResult
 from wbcq.differential.attention import Attention
@@ -27,6 +27,7 @@ _CELL = 112
 _MOST_CELLS = 400
 _MOST_MAPS = 120
 
+_BLUR = ImageFilter.GaussianBlur(1.2)
 _WARM, _HOT = np.array((214, 64, 16), np.float32), np.array((255, 226, 64), np.float32)
 
 
@@ -138,8 +139,10 @@ def _reduced(picture: Picture) -> Image.Image:
 def _overlay(crop: Picture, heat: npt.NDArray[np.float32]) -> Image.Image:
     """A grey cell under its map."""
     size = crop.shape[0]
-    smooth = Image.fromarray(heat).resize((size, size), Image.Resampling.BICUBIC)
-    weight = np.clip(np.asarray(smooth, np.float32), 0, 1)[..., None]
+    # The maps of shifted crops differ a little: as a grid that means nothing.
+    blurred = Image.fromarray(np.rint(255 * heat).astype(np.uint8)).filter(_BLUR)
+    smooth = blurred.resize((size, size), Image.Resampling.BICUBIC)
+    weight = np.asarray(smooth, np.float32)[..., None] / 255
     grey = crop.astype(np.float32).mean(axis=2, keepdims=True)
     colour = _WARM + (_HOT - _WARM) * weight
     mixed = grey * (1 - 0.8 * weight) + colour * 0.8 * weight

@@ -182,7 +182,7 @@ def test_no_cells(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     arguments = ["differential", str(path), "--detector", str(model)]
     assert run([*arguments, "--out", str(out)]) == 0
     captured = capsys.readouterr()
-    assert "no white cell scores 0.3 or more" in captured.err
+    assert "no white cell scores 0.25 or more" in captured.err
     assert "nan" not in captured.out.lower()
     assert not list(out.glob("sheets/*"))
     assert run([*arguments, "--json"]) == 0

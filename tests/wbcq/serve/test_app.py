@@ -10,6 +10,10 @@ import re
 
 import numpy as np
 import pytest
+
+pytest.importorskip("fastapi")
+pytest.importorskip("httpx")
+
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -17,7 +21,7 @@ from starlette.testclient import TestClient
 
 from tests.wbcq.detection.toy import COLOURS, field
 from tests.wbcq.differential.test_pictures import bomb
-from tests.wbcq.serve.conftest import png
+from tests.wbcq.serve.service import png
 from wbcq.serve.app import clean_name
 
 PNG = {"Content-Type": "image/png"}

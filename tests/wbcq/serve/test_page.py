@@ -13,12 +13,15 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("uvicorn")
+pytest.importorskip("fastapi")
+pytest.importorskip("httpx")
 pytest.importorskip("playwright")
 
 from playwright.sync_api import sync_playwright
 
 from tests.wbcq.detection.toy import COLOURS, field
-from tests.wbcq.serve.conftest import png
+from tests.wbcq.serve.service import png
 from tests.wbcq.serve.test_server import free_port, wait_for
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")

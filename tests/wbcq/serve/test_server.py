@@ -11,10 +11,15 @@ import threading
 import time
 from collections.abc import Iterator
 
-import httpx
 import pytest
 
-from tests.wbcq.serve.conftest import png
+pytest.importorskip("uvicorn")
+pytest.importorskip("fastapi")
+pytest.importorskip("httpx")
+
+import httpx
+
+from tests.wbcq.serve.service import png
 
 PNG = {"Content-Type": "image/png"}
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.wbcq.serve.conftest import LIMITS, png
+pytest.importorskip("PIL")
+
+from tests.wbcq.serve.service import LIMITS, png
 from wbcq.serve import CountError, Limits, Models, Worker
 
 
