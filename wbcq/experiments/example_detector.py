@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import wbcq
 from wbcq import models
 from wbcq.data.synthetic import CLASSES
 from wbcq.data.synthetic.smear_writing import SmearSet
@@ -105,6 +107,7 @@ class ExampleDetector:
         tile: Their size, pixels.
         calibration: Windows that set the ranges of activations.
         peers: Tests INT8 per tensor and of other engines too; for ``figures.json``.
+        pruned: Tests it with 10, 30 and 50 % of its weights pruned too, as the study did.
         seed: Of all that is drawn.
     """
 
@@ -119,6 +122,7 @@ class ExampleDetector:
     tile: int = 320
     calibration: int = 128
     peers: bool = False
+    pruned: bool = False
     seed: int = 0
 
     def training(self) -> DetectConfig:
@@ -192,6 +196,8 @@ def make(config: ExampleDetector) -> dict[str, Any]:
     forms: dict[str, HeadModel] = {"fp32": as_arrays(model), "int8": quantized}
     if config.peers:
         forms |= _peers(config, model, layout, batches)
+    if config.pruned:
+        forms |= _pruned(model, layout, batches)
     figures["tests"] = {
         name: {
             "pictures": len(found.test),
@@ -235,6 +241,18 @@ def _peers(
         path = config.out / "onnxruntime.onnx"
         quantize_with_onnx_runtime(model, batches, path)
         runs["onnxruntime-per-channel"] = onnx_session(path)
+    return runs
+
+
+def _pruned(model: nn.Module, layout: Layout, batches: Sequence[Tensor]) -> dict[str, HeadModel]:
+    """The network with its smallest weights pruned, all layers together, without fine-tuning."""
+    runs: dict[str, HeadModel] = {}
+    for percent in (10, 30, 50):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", wbcq.DenseLayersWarning)
+            sparse = wbcq.prune(model, percent / 100, pattern="unstructured", scope="global")
+        runs[f"fp32-pruned-{percent}"] = as_arrays(sparse.eval())
+        runs[f"int8-pruned-{percent}"] = quantize_detector(sparse, batches, layout)
     return runs
 
 
@@ -300,6 +318,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in ("smears", "size", "epochs", "tiles", "tile", "calibration", "seed"):
         parser.add_argument(f"--{name}", type=int, default=getattr(ExampleDetector, name))
     parser.add_argument("--peers", action="store_true", help="test other INT8 forms too")
+    parser.add_argument("--pruned", action="store_true", help="test it pruned too")
     parser.add_argument("--width", type=float, default=ExampleDetector.width)
     config = ExampleDetector(**vars(parser.parse_args(arguments)))
     try:

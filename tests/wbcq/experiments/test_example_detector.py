@@ -49,14 +49,14 @@ def test_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 class TestShipped:
     def test_is_small_and_names_its_sources(self) -> None:
-        model = example_detector(threads=1).model
+        model = example_detector(threads=1)
         assert model.file_size < 700_000
         assert "MIT" in model.metadata["credits"]["bccd"]
         assert model.metadata["results"]["tests"]["bccd"]["int8"]["found"] > 0.95
         assert "clinical" in model.metadata["credits"]["notice"]
 
     def test_finds_synthetic_cells_that_it_has_never_seen(self) -> None:
-        detector = example_detector(threads=1)
+        detector = Detector(example_detector(threads=1))
         found = there = right = 0
         for index in range(4):
             smears = SmearSet(1, 640, 640, seed=77, difficulty=0.5, shares=(0.2,) * 5, first=index)
@@ -75,7 +75,7 @@ class TestShipped:
         assert right >= 0.75 * there
 
     def test_finds_nothing_where_there_is_nothing(self) -> None:
-        detector = example_detector(threads=1)
+        detector = Detector(example_detector(threads=1))
         blank = np.full((700, 600, 3), (236, 214, 190), np.uint8)
         assert len(detector.detect(blank)) == 0
         red = render_smear(640, 640, seed=5, index=3, white=0).picture
