@@ -123,10 +123,21 @@ def measure_layers(args: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
+def prune_module(module: Any, pattern: str, sparsity: float, rng: np.random.Generator) -> None:
+    """Zeros in place in every convolution without groups but the first."""
+    import torch
+
+    layers = [m for m in module.modules() if isinstance(m, torch.nn.Conv2d) and m.groups == 1]
+    for layer in layers[1:]:
+        weight = layer.weight.detach()
+        keep = draw_mask(tuple(weight.permute(0, 2, 3, 1).shape), pattern, sparsity, rng)
+        with torch.no_grad():
+            layer.weight.mul_(torch.from_numpy(keep).permute(0, 3, 1, 2))
+
+
 def pruned_network(name: str, pattern: str, sparsity: float, size: int) -> tuple[bytes, np.ndarray]:
     """The file of a network with zeros in every convolution without groups but the first."""
     import torch
-    from torch import nn
 
     import wbcq
     from wbcq import QuantConfig, models
@@ -137,13 +148,7 @@ def pruned_network(name: str, pattern: str, sparsity: float, size: int) -> tuple
     with torch.no_grad():
         module(x[:2])
     module.eval()
-    rng = np.random.default_rng(3)
-    layers = [m for m in module.modules() if isinstance(m, nn.Conv2d) and m.groups == 1]
-    for layer in layers[1:] if sparsity > 0 else ():
-        weight = layer.weight.detach()
-        keep = draw_mask(tuple(weight.permute(0, 2, 3, 1).shape), pattern, sparsity, rng)
-        with torch.no_grad():
-            layer.weight.mul_(torch.from_numpy(keep).permute(0, 3, 1, 2))
+    prune_module(module, pattern, sparsity, np.random.default_rng(3))
     config = QuantConfig(activation_observer="minmax", bias_correction=False)
     quantized = wbcq.quantize(module, [x[:2]], config=config, progress=False)
     return quantized.to_bytes(), x.numpy()
