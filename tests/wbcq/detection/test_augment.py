@@ -39,7 +39,7 @@ def loaded(seed: int, width: int = 300, height: int = 200) -> Loaded:
 )
 def test_each_box_lies_on_its_cell(seed: int, mosaic: float, zoom: tuple[float, float]) -> None:
     config = TileConfig(size=160, zoom=zoom, mosaic=mosaic, light=0.0)
-    tile = Tiles([loaded(1), loaded(2, 240, 260)], config).draw(np.random.default_rng(seed))
+    tile = Tiles([loaded(1), loaded(2, 310, 260)], config).draw(np.random.default_rng(seed))
     assert tile.picture.shape == (160, 160, 3)
     assert tile.boxes.dtype == np.float32
     assert len(tile.boxes) == len(tile.labels)
