@@ -106,7 +106,8 @@ def test_every_network_goes_through_the_same_windows() -> None:
 
     fields = FieldSet(("x", "y"), (field("s", [A], [0]), field("l", [A], [0], size=112)))
     small, large = detect_fields(run, layout, fields)
-    assert seen == [(1, 3, 64, 64)] * 5
+    assert set(seen) == {(1, 3, 64, 64)}
+    assert len(seen) >= 5  # one, and four at least of the larger picture
     best = small[:1]
     np.testing.assert_allclose(best.boxes, [(40, 8, 56, 24)])
     assert best.classes.tolist() == [1]
