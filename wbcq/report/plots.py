@@ -147,9 +147,14 @@ def contact_sheet(
         columns: Headings of the columns, if any.
         scale: Pixels of the figure per pixel of a picture.
     """
+    from matplotlib.textpath import TextPath
+
     count = max(len(pictures) for pictures in rows.values())
     height, width = next(iter(rows.values()))[0].shape[:2]
-    dpi, name_inches, head_inches = 100, 1.15, 0.3 if columns else 0.05
+    dpi, head_inches = 100, 0.3 if columns else 0.05
+    name_inches = max(
+        1.15, 0.2 + max(TextPath((0, 0), name, size=10).get_extents().width / 72 for name in rows)
+    )
     across = name_inches + count * (width * scale + 3) / dpi
     down = head_inches + len(rows) * (height * scale + 3) / dpi
     figure = blank_figure(across, down, layout="none")

@@ -73,3 +73,14 @@ def test_contact_sheet_has_the_pictures_themselves(tmp_path: Path) -> None:
         ]
         assert errors
         assert min(errors) < 1
+
+
+def test_names_of_a_contact_sheet_do_not_reach_the_pictures(tmp_path: Path) -> None:
+    picture = np.full((24, 24, 3), (255, 0, 0), np.uint8)
+    contact_sheet(tmp_path / "a.png", {"a network of a very long name": [picture]})
+    sheet = pixels(tmp_path / "a.png").astype(int)
+    row = (sheet - (255, 0, 0) == 0).all(axis=2)
+    assert row.sum() == 24 * 24  # none is covered
+    first = row.any(axis=0).argmax()
+    assert (sheet[:, :first] < 128).any()
+    assert (sheet[:, first - 4 : first] > 250).all()
