@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from wbcq.cli.counting_options import By, Classifier, DetectorFile, Review, Threads, Threshold
 from wbcq.report.tables import Column, Table
 
 if TYPE_CHECKING:
@@ -17,15 +17,7 @@ if TYPE_CHECKING:
 
     from wbcq.differential import CellCounter, Count
 
-__all__ = ["By", "differential"]
-
-
-class By(str, Enum):
-    """Who names a cell."""
-
-    DETECTOR = "detector"
-    CLASSIFIER = "classifier"
-    BOTH = "both"
+__all__ = ["differential"]
 
 
 def differential(
@@ -46,22 +38,8 @@ def differential(
             show_default=False,
         ),
     ] = None,
-    detector: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="A detector (.wbcq) [the example that comes with wbcq].",
-            show_default=False,
-        ),
-    ] = None,
-    classifier: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="A classifier of single cells (.wbcq) [the example that comes with wbcq].",
-            show_default=False,
-        ),
-    ] = None,
+    detector: DetectorFile = None,
+    classifier: Classifier = None,
     by: Annotated[
         By,
         typer.Option(
@@ -69,12 +47,8 @@ def differential(
             "differ are marked for review.",
         ),
     ] = By.DETECTOR,
-    threshold: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Least score of a cell.")
-    ] = 0.25,
-    review: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Confidence below which to review a cell.")
-    ] = 0.6,
+    threshold: Threshold = 0.25,
+    review: Review = 0.6,
     scale: Annotated[
         float,
         typer.Option(
@@ -88,9 +62,7 @@ def differential(
         int, typer.Option(min=1, max=175, help="Larger pictures are refused.")
     ] = 120,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads [physical cores].", show_default=False)
-    ] = None,
+    threads: Threads = None,
 ) -> None:
     """Count the white blood cells of a smear by class.
 

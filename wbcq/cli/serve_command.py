@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from wbcq.cli.differential_command import By
+from wbcq.cli.counting_options import By, Classifier, DetectorFile, Review, Threads, Threshold
 
 __all__ = ["serve"]
 
@@ -19,31 +18,13 @@ def serve(
         str, typer.Option(help="Address to listen on; other machines reach it if not loopback.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
-    detector: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="A detector (.wbcq) [the example that comes with wbcq].",
-            show_default=False,
-        ),
-    ] = None,
-    classifier: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="A classifier of single cells (.wbcq) [the example that comes with wbcq].",
-            show_default=False,
-        ),
-    ] = None,
+    detector: DetectorFile = None,
+    classifier: Classifier = None,
     by: Annotated[
         By, typer.Option(help="Who names a cell; both marks those on which they differ.")
     ] = By.BOTH,
-    threshold: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Least score of a cell.")
-    ] = 0.25,
-    review: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Confidence below which to review a cell.")
-    ] = 0.6,
+    threshold: Threshold = 0.25,
+    review: Review = 0.6,
     max_megabytes: Annotated[
         int, typer.Option(min=1, max=2000, help="Larger files are refused.")
     ] = 64,
@@ -56,9 +37,7 @@ def serve(
     waiting: Annotated[
         int, typer.Option(min=0, help="Pictures that may wait while one is counted.")
     ] = 4,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads [physical cores].", show_default=False)
-    ] = None,
+    threads: Threads = None,
 ) -> None:
     """Count white blood cells in the browser.
 

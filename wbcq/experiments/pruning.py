@@ -11,7 +11,7 @@ from wbcq.experiments.results import Row, Spread, View, doubt, score_columns, wr
 from wbcq.experiments.settings import Settings
 from wbcq.experiments.store import Store
 from wbcq.experiments.study import PRUNING
-from wbcq.experiments.timing import BATCH, measure_times
+from wbcq.experiments.timing import BATCH, models_timing
 from wbcq.experiments.training import training_key, training_unit
 from wbcq.experiments.units import Unit
 from wbcq.experiments.variants import ptq_unit, variant_key
@@ -89,13 +89,21 @@ def write(settings: Settings, store: Store) -> None:
     ]
     if rows:
         _draw(store.out, settings, rows, classes)
-        notes += [f"![{told}]({name}.png)" for name, told in _FIGURES.items()]
 
     def figure(path: Path) -> None:
         _choice(path, settings, rows)
 
     write_results(
-        settings, store, "pruning", TITLE, rows, views, listed, notes=notes, figure=figure
+        settings,
+        store,
+        "pruning",
+        TITLE,
+        rows,
+        views,
+        listed,
+        notes=notes,
+        figure=figure,
+        more_figures=_FIGURES if rows else None,
     )
 
 
@@ -107,18 +115,9 @@ def _architectures(settings: Settings) -> tuple[str, ...]:
 
 def _timing(settings: Settings, arch: str) -> Unit:
     fold = settings.fold_numbers[0]
-    training = training_key(arch, settings.modality_of(arch), fold)
     models = {_DENSE: variant_key(arch, fold, _DENSE)}
     models |= {spec.name: pruned_key(arch, fold, spec) for spec in specs(settings, arch, fold)}
-    arguments = {
-        "training": training,
-        "models": models,
-        "size": settings.size,
-        "threads": settings.threads,
-        "seconds": settings.timing_seconds,
-    }
-    needs = (training, *models.values())
-    return Unit(f"timing/{arch}/pruning", measure_times, arguments, needs=needs, alone=True)
+    return models_timing(settings, arch, models, "pruning")
 
 
 def _row(

@@ -113,6 +113,7 @@ def write_results(
     *,
     notes: Sequence[str] = (),
     figure: Callable[[Path], None] | None = None,
+    more_figures: Mapping[str, str] | None = None,
     data: str | None = None,
 ) -> None:
     """Writes ``<name>.json``, ``<name>.md`` and ``<name>.png`` into the experiments' folder.
@@ -128,6 +129,8 @@ def write_results(
         notes: What a reader must know.
         data: Where its data come from and how they are used, if not from ``settings.source``.
         figure: Draws the figure into a file; left out where there are no rows.
+        more_figures: What further figures, which the experiment drew itself, show, by the name of
+            their file without its suffix.
     """
     done = store.results(units)
     missing = [unit.key for unit in units if unit.key not in done]
@@ -141,6 +144,7 @@ def write_results(
         "views": [asdict(view) for view in views],
         "rows": [{key: _finite(cell) for key, cell in row.items()} for row in rows],
         "notes": list(notes),
+        "figures": dict(more_figures or {}),
         "units": list(done),
         "missing": missing,
     }
@@ -153,6 +157,7 @@ def write_results(
         f"# {title}",
         table.to_markdown(),
         *notes,
+        *(f"![{shown}]({stem}.png)" for stem, shown in (more_figures or {}).items()),
         *lacking,
         _sentence(data or _cells(settings), settings.seed, about),
     ]

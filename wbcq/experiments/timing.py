@@ -20,7 +20,7 @@ from wbcq.experiments.units import Unit
 from wbcq.experiments.variants import METHODS, variant_key
 from wbcq.train import inputs_of
 
-__all__ = ["BATCH", "FP32", "measure_times", "timing_key", "timing_unit"]
+__all__ = ["BATCH", "FP32", "measure_times", "models_timing", "timing_key", "timing_unit"]
 
 BATCH = 8
 """Pictures in a call, as in the study."""
@@ -48,11 +48,23 @@ def timing_unit(
         name: Of the unit, where ``methods`` are not all.
     """
     fold = settings.fold_numbers[0]
-    training = training_key(arch, settings.modality_of(arch), fold)
     models = {method: variant_key(arch, fold, method) for method in methods}
+    return models_timing(settings, arch, models, name)
+
+
+def models_timing(settings: Settings, arch: str, models: Mapping[str, str], name: str) -> Unit:
+    """Times PyTorch's FP32 and any models made of the first fold's training in turns.
+
+    Args:
+        settings: What it is run with.
+        arch: The network.
+        models: Keys of the units that made them, by the names that their times get.
+        name: Of the unit.
+    """
+    training = training_key(arch, settings.modality_of(arch), settings.fold_numbers[0])
     arguments = {
         "training": training,
-        "models": models,
+        "models": dict(models),
         "size": settings.size,
         "threads": settings.threads,
         "seconds": settings.timing_seconds,

@@ -44,7 +44,7 @@ class ReportError(WbcqError):
 
 @dataclass(frozen=True)
 class Experiment:
-    """One table and its figure.
+    """One table and its figures.
 
     Attributes:
         name: Of the experiment, as ``wbcq reproduce`` knows it.
@@ -52,7 +52,7 @@ class Experiment:
         columns: Headings; keys of ``rows``.
         rows: As the experiment wrote them.
         record: All that it wrote.
-        figure: The figure's file, or None.
+        figures: What each shows, and its file.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Experiment:
     columns: tuple[str, ...]
     rows: tuple[Mapping[str, Any], ...]
     record: Mapping[str, Any]
-    figure: Path | None
+    figures: tuple[tuple[str, Path], ...]
 
 
 @dataclass(frozen=True)
@@ -174,18 +174,20 @@ def _experiment(contents: Contents, name: str) -> Experiment | None:
         rows = tuple(dict(row) for row in record["rows"])
         units, title = [str(key) for key in record["units"]], str(record["title"])
         views = [str(view["title"]) for view in record.get("views", ())]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        shown = {name: title, **{str(k): str(v) for k, v in record.get("figures", {}).items()}}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         contents.damaged.append(f"{path.name}: damaged ({type(error).__name__}: {error})")
         return None
     seen = dict.fromkeys(key for row in rows for key in row if not key.endswith(" sd"))
-    figure = contents.folder / f"{name}.png"
+    # Only names: a path of somebody else's record must not bring other files into the page.
+    files = [(told, contents.folder / f"{Path(stem).name}.png") for stem, told in shown.items()]
     return Experiment(
         name,
         title,
         tuple(views or seen),
         rows,
         {**record, "units": units},
-        figure if figure.exists() else None,
+        tuple((told, file) for told, file in files if file.exists()),
     )
 
 

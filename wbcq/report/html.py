@@ -200,7 +200,7 @@ def _table(experiment: Experiment) -> dict[str, Any]:
         "rows": rows,
         "notes": [_prose(str(note)) for note in record.get("notes", ())],
         "lacking": [str(key) for key in record.get("missing", ())],
-        "figure": png_uri(experiment.figure) if experiment.figure is not None else "",
+        "figures": [(title, png_uri(file)) for title, file in experiment.figures],
     }
 
 

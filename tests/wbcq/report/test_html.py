@@ -303,6 +303,21 @@ class TestDamage:
         assert "file" in capsys.readouterr().err
 
 
+def test_further_figures_are_shown_with_what_they_show(folder: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (4, 4)).save(folder / "dataset-more.png")
+    Image.new("RGB", (4, 4), "red").save(folder.parent / "elsewhere.png")
+    path = folder / "dataset.json"
+    record = json.loads(path.read_text())
+    record["figures"] = {"dataset-more": "Cells & more", "../elsewhere": "Not ours"}
+    path.write_text(json.dumps(record))
+    text = write_report(folder, folder / "page.html").read_text(encoding="utf-8")
+    assert "<figcaption>Cells &amp; more</figcaption>" in text
+    assert "Not ours" not in text  # a file outside of the folder
+    assert Page(text).text.count("Cells & more") == 1
+
+
 def test_heat_overlay_is_brightest_where_it_is_hot() -> None:
     picture = np.full((4, 4, 3), 120, np.uint8)
     heat = np.zeros((4, 4))
