@@ -48,7 +48,7 @@ void SparseInputs::expand(const OpBuffers& buffers, Range pixels, const uint8_t*
 }
 
 void SparseInputs::gather(const SparsePart& part, size_t count, const uint8_t* const* pointers,
-                          uint32_t* rows, void (*gather)(const SparseGather&)) const {
+                          uint32_t* rows, SparseGatherFn gather_rows) const {
   SparseGather args = {};
   args.count = count;
   args.quads = rows;
@@ -56,7 +56,7 @@ void SparseInputs::gather(const SparsePart& part, size_t count, const uint8_t* c
     args.pixels = pointers + piece.segment * kernel_.pixels;
     args.first = piece.first_byte;
     args.bytes = piece.bytes;
-    gather(args);
+    gather_rows(args);
     args.quads += ceil_div(piece.bytes, kSparseQuad) * kernel_.pixels;
   }
 }

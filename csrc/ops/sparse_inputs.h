@@ -30,9 +30,9 @@ class SparseInputs {
 
   // Writes pointers[segment * SparseKernel::pixels + i] for pixel pixels.begin + i of all pictures.
   void expand(const OpBuffers& buffers, Range pixels, const uint8_t** pointers) const;
-  // Brings a part of the depth of `count` pixels to `rows`; `gather` is one of the kernel's.
+  // Brings a part of the depth of `count` pixels to `rows`; `gather_rows` is one of the kernel's.
   void gather(const SparsePart& part, size_t count, const uint8_t* const* pointers, uint32_t* rows,
-              void (*gather)(const SparseGather&)) const;
+              SparseGatherFn gather_rows) const;
 
  private:
   const SparseKernel& kernel_;

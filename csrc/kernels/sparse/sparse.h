@@ -49,6 +49,8 @@ struct SparseGather {
   uint32_t* quads;
 };
 
+using SparseGatherFn = void (*)(const SparseGather& args);
+
 // And back: row q becomes bytes [4 q, 4 q + 4) of every pixel, or byte b of a pixel is byte
 // order[b] of the quads. Exactly `bytes` of each of the `count` pixels are written.
 struct SparseScatter {
@@ -136,8 +138,8 @@ struct SparseKernel {
   const char* names[kSparseForms];
   size_t pixels;  // the most of a tile
   int32_t lhs_offset;
-  void (*gather)(const SparseGather& args);        // subtracts lhs_offset, modulo 256
-  void (*gather_plain)(const SparseGather& args);  // for the residual
+  SparseGatherFn gather;        // subtracts lhs_offset, modulo 256
+  SparseGatherFn gather_plain;  // for the residual, and floats
   void (*scatter)(const SparseScatter& args);
   SparseTileFn run_u8[kSparseForms];
   SparseTileFn run_f32[kSparseForms];
