@@ -68,9 +68,7 @@ def test_sparse_is_dense(kind, data):
 
 def run_with(program, inputs, isa, choice):
     """Outputs with every convolution dense or sparse, and the kernels."""
-    choices = {
-        op.name: choice for op in program.ops if isinstance(op, Conv2d) and op.groups == 1
-    }
+    choices = {op.name: choice for op in program.ops if isinstance(op, Conv2d) and op.groups == 1}
     session = _core.Session(_core.Model.from_bytes(program_bytes(program), isa, choices=choices), 2)
     kernels = {entry["name"]: entry["kernel"] for entry in session.profile(inputs, 1)}
     assert all(kernels[name].startswith("sparse_") == (choice == "sparse") for name in choices)
