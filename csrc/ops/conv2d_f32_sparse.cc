@@ -95,7 +95,7 @@ std::unique_ptr<OpPlan> ConvSparseF32Op::plan(size_t batch, size_t threads) cons
 
 ConvSparseF32Op::Scratch ConvSparseF32Op::scratch(size_t chunks) const {
   Scratch scratch = {};
-  const size_t pointers = std::max(weights_.segments(), size_t{1}) * kernel_.pixels;
+  const size_t pointers = weights_.segments() * kernel_.pixels;
   scratch.lhs = round_up(pointers * sizeof(const uint8_t*), 64);
   scratch.sums = scratch.lhs + weights_.most_quads() * row_bytes();
   // Of one part alone nothing is kept.

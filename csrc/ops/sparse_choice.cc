@@ -1,5 +1,5 @@
-// Which convolutions leave out the zero blocks of their weights. docs/design/sparse.md has the
-// measurements behind the numbers.
+// Which convolutions leave out the zero blocks of their weights, or in float the zero weights.
+// docs/design/sparse.md has the measurements behind the numbers.
 #include <algorithm>
 #include <cstdlib>
 
@@ -51,9 +51,9 @@ const SparseCosts* float_costs_of(Isa isa) {
   // Measured.
   static constexpr SparseCosts kAvx512Vnni = {{2.9, 8.5}, 10, 52, 8, 2.1, 52, 1};
   static constexpr SparseCosts kAvx2 = {{1.6, 4.4}, 9, 33, 4, 1.05, 23, 1};
-  // Modelled, not measured: loads and multiplications of two cycles and one on an in-order core.
-  static constexpr SparseCosts kNeon = {{9.5, 16}, 22, 120, 8, 3, 60, 1};
-  static constexpr SparseCosts kNeonDot = {{17, 29}, 43, 225, 12, 6, 110, 1};
+  // Modelled as above.
+  static constexpr SparseCosts kNeon = {{8.8, 29}, 22, 120, 8, 4, 30, 1};
+  static constexpr SparseCosts kNeonDot = {{14.5, 25}, 43, 230, 12, 4.3, 60, 1};
   switch (isa) {
     case Isa::kAvx512Vnni:
       return &kAvx512Vnni;

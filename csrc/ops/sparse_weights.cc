@@ -26,9 +26,11 @@ std::vector<size_t> segment_offsets(const SparseSource& source) {
 }
 
 // One output's weights of a quad; zero beyond the last channel.
-int32_t quad_at(const std::byte* weights, size_t bytes) {
+int32_t quad_at(const SparseSource& source, size_t offset, size_t bytes) {
   int32_t quad = 0;
-  std::memcpy(&quad, weights, std::min(bytes, kSparseQuad));
+  std::memcpy(&quad, source.weights.data() + offset, std::min(bytes, kSparseQuad));
+  // A weight that was multiplied by a mask may be -0.
+  if (source.is_float && (quad & 0x7FFFFFFF) == 0) return 0;
   return quad;
 }
 
@@ -40,7 +42,7 @@ bool read_group(const SparseSource& source, size_t group, size_t offset, size_t 
   for (size_t i = 0; i < kSparseGroup; ++i) {
     const size_t o = group * kSparseGroup + i;
     quads[i] = 0;
-    if (o < source.outputs) quads[i] = quad_at(source.weights.data() + o * depth + offset, bytes);
+    if (o < source.outputs) quads[i] = quad_at(source, o * depth + offset, bytes);
     any |= quads[i] != 0;
   }
   return any;
@@ -74,7 +76,7 @@ bool may_be_sparse(const SparseSource& source) {
   const size_t step = std::max<size_t>(1, quads / kSamples);
   size_t zeros = 0;
   for (size_t i = 0; i < quads; i += step) {
-    zeros += quad_at(source.weights.data() + i * kSparseQuad, kSparseQuad) == 0 ? 1 : 0;
+    zeros += quad_at(source, i * kSparseQuad, kSparseQuad) == 0 ? 1 : 0;
   }
   return zeros > 0;
 }

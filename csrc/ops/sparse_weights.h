@@ -22,6 +22,7 @@ struct SparseSource {
   std::vector<size_t>
       input_bytes;  // of a pixel of each input, or of one tap's weights that meet it
   const SparseKernel* kernel;
+  bool is_float;
 
   size_t segments() const { return taps * input_bytes.size(); }
 };
@@ -29,8 +30,12 @@ struct SparseSource {
 // Spec: Conv2dSpec or Conv2dF32Spec.
 template <typename Spec>
 SparseSource sparse_source(const Spec& spec) {
-  SparseSource source = {
-      std::as_bytes(spec.weights), spec.output->channels, spec.taps(), {}, spec.kernels->sparse};
+  SparseSource source = {std::as_bytes(spec.weights),
+                         spec.output->channels,
+                         spec.taps(),
+                         {},
+                         spec.kernels->sparse,
+                         spec.inputs[0]->dtype == format::DType::kF32};
   for (const Tensor* input : spec.inputs) source.input_bytes.push_back(input->pixel_bytes());
   return source;
 }

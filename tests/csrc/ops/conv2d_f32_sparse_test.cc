@@ -48,6 +48,7 @@ struct Case {
     const int64_t one_in = random.uniform(0, 6);
     for (size_t i = 0; i < weights.size(); ++i) {
       if (i % depth == 0) skip = random.one_in(5);
+      weights[i] = random.one_in(2) ? 0.0f : -0.0f;  // as a mask leaves them
       if (!skip && one_in > 0 && random.one_in(one_in)) weights[i] = random.uniform_float(-1, 1);
     }
     bias.resize(out);

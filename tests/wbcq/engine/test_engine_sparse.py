@@ -184,6 +184,8 @@ def test_the_engine_chooses_in_float_too(float_pruned, isa):
     full = np.ones((64, 3, 3, 64), np.float32)
     with mock.patch.dict(os.environ, WBCQ_SPARSE=""):
         assert chosen_kernels(float_pruned, isa=isa)["conv"].startswith("sparse_f32_f32_f32_1x1")
+        masked = np.where(float_pruned.ops[0].weight == 0, np.float32(-0.0), full)
+        assert "sparse" in chosen_kernels(float_program(masked), isa=isa)["conv"]
         assert "sparse" not in chosen_kernels(float_program(full), isa=isa)["conv"]
     rows = float_program(prune(full, "4x1", 0.125, np.random.default_rng(1)))
     assert chosen_kernels(rows, isa=isa)["conv"].startswith("sparse_f32_f32_f32_4x1")
