@@ -49,8 +49,8 @@ const SparseCosts* costs_of(Isa isa) {
 // A quad is one channel.
 const SparseCosts* float_costs_of(Isa isa) {
   // Measured.
-  static constexpr SparseCosts kAvx512Vnni = {{2.9, 8.5}, 10, 52, 8, 2.1, 52, 1};
-  static constexpr SparseCosts kAvx2 = {{1.6, 4.4}, 9, 33, 4, 1.05, 23, 1};
+  static constexpr SparseCosts kAvx512Vnni = {{2.9, 7.5}, 16, 100, 9, 2.1, 56, 1};
+  static constexpr SparseCosts kAvx2 = {{1.4, 4.3}, 7.5, 52, 3, 1.04, 11, 1};
   // Modelled as above.
   static constexpr SparseCosts kNeon = {{8.8, 29}, 22, 120, 8, 4, 30, 1};
   static constexpr SparseCosts kNeonDot = {{14.5, 25}, 43, 230, 12, 4.3, 60, 1};
