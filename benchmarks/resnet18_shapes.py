@@ -8,7 +8,7 @@ import numpy as np
 
 from wbcq.engine.program import BATCH, Conv2d, Dequantize, Io, Program, Quantize, Tensor
 
-__all__ = ["RESNET18", "ConvShape", "conv_program"]
+__all__ = ["RESNET18", "ConvShape", "conv_program", "float_conv_program"]
 
 
 @dataclass(frozen=True)
@@ -90,4 +90,29 @@ def conv_program(
         ),
         inputs=(Io("input", (BATCH, shape.in_channels, shape.size, shape.size)),),
         outputs=(Io("output", (BATCH, shape.out_channels, shape.out_size, shape.out_size)),),
+    )
+
+
+def float_conv_program(
+    shape: ConvShape, rng: np.random.Generator, keep: np.ndarray | None = None
+) -> Program:
+    """The same in float32: operator 1 of the engine's, behind the reordering of the input."""
+    weight_shape = (shape.out_channels, shape.kernel, shape.kernel, shape.in_channels)
+    weight = rng.uniform(-1, 1, weight_shape).astype(np.float32)
+    if keep is not None:
+        weight *= keep
+    bias = rng.uniform(-1, 1, shape.out_channels).astype(np.float32)
+    tensors = (
+        Tensor("x", "f32", shape.size, shape.size, shape.in_channels),
+        Tensor("y", "f32", shape.out_size, shape.out_size, shape.out_channels),
+    )
+    conv = Conv2d(
+        "conv", "x", "y", weight, bias, None,
+        stride=(shape.stride, shape.stride), pads=(shape.pad,) * 4, act_lo=0.0,
+    )  # fmt: skip
+    return Program(
+        tensors={t.name: t for t in tensors},
+        ops=(conv,),
+        inputs=(Io("x", (BATCH, shape.in_channels, shape.size, shape.size)),),
+        outputs=(Io("y", (BATCH, shape.out_channels, shape.out_size, shape.out_size)),),
     )

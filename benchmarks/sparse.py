@@ -2,9 +2,10 @@
 """What zeros in the weights are worth: the engine's sparse kernels against its dense ones.
 
 Layers: sparse against the dense *direct* kernel. Whole networks: with the engine's own choice for
-each layer against the best dense kernels, Winograd included. Zeros are drawn at random in blocks of
-1x4 or 4x4 (outputs x consecutive input channels). Everything that is compared takes turns in one
-run. Writes ``NAME.json`` and ``NAME.md``.
+each layer against the best dense kernels, Winograd included. Zeros are drawn at random, in blocks
+of 1x4 or 4x4 (outputs x consecutive input channels), or 1x1: single weights, which pay with
+--float, where everything is float32. Everything that is compared takes turns in one run. Writes
+``NAME.json`` and ``NAME.md``.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from typing import Any
 import numpy as np
 from interleave import Timing, interleave
 from machine import cpu_name
-from resnet18_shapes import ConvShape, conv_program
+from resnet18_shapes import ConvShape, conv_program, float_conv_program
 
 from wbcq import _core
 from wbcq.engine.program_file import program_bytes
 
-PATTERNS = {"1x4": (1, 4), "4x4": (4, 4)}
+PATTERNS = {"1x4": (1, 4), "4x4": (4, 4), "1x1": (1, 1)}
 MAPS = ((128, 56), (128, 28), (256, 28), (256, 14), (512, 14), (512, 7))
 NETWORKS = ("resnet18", "mobilenet_v2", "shufflenet_v2_x1_0")
 
@@ -85,6 +86,7 @@ def layer_session(
 def measure_layers(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Rows of the table of layers."""
     rows: list[dict[str, Any]] = []
+    make_program = float_conv_program if args.float else conv_program
     cases = itertools.product(args.batches, args.threads, args.kernels, args.maps)
     for batch, threads, kernel, (channels, size) in cases:
         shape = ConvShape(
@@ -96,7 +98,7 @@ def measure_layers(args: argparse.Namespace) -> list[dict[str, Any]]:
         candidates: dict[str, Callable[[], None]] = {}
         for pattern, sparsity in itertools.product(args.patterns, args.sparsities):
             keep = draw_mask(weight_shape, pattern, sparsity, np.random.default_rng(2))
-            data = program_bytes(conv_program(shape, np.random.default_rng(0), keep))
+            data = program_bytes(make_program(shape, np.random.default_rng(0), keep))
             if "dense" not in candidates:
                 candidates["dense"] = layer_session(data, x, args.isa, threads, **DENSE_DIRECT)
             name = f"{pattern} {sparsity:.0%}"
@@ -135,7 +137,9 @@ def prune_module(module: Any, pattern: str, sparsity: float, rng: np.random.Gene
             layer.weight.mul_(torch.from_numpy(keep).permute(0, 3, 1, 2))
 
 
-def pruned_network(name: str, pattern: str, sparsity: float, size: int) -> tuple[bytes, np.ndarray]:
+def pruned_network(
+    name: str, pattern: str, sparsity: float, size: int, is_float: bool
+) -> tuple[bytes, np.ndarray]:
     """The file of a network with zeros in every convolution without groups but the first."""
     import torch
 
@@ -149,6 +153,8 @@ def pruned_network(name: str, pattern: str, sparsity: float, size: int) -> tuple
         module(x[:2])
     module.eval()
     prune_module(module, pattern, sparsity, np.random.default_rng(3))
+    if is_float:
+        return wbcq.compile_float(module, x[:2]).to_bytes(), x.numpy()
     config = QuantConfig(activation_observer="minmax", bias_correction=False)
     quantized = wbcq.quantize(module, [x[:2]], config=config, progress=False)
     return quantized.to_bytes(), x.numpy()
@@ -164,7 +170,9 @@ def measure_networks(args: argparse.Namespace) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for name in args.networks:
         files = {
-            f"{pattern} {sparsity:.0%}": pruned_network(name, pattern, sparsity, args.size)
+            f"{pattern} {sparsity:.0%}": pruned_network(
+                name, pattern, sparsity, args.size, args.float
+            )
             for pattern, sparsity in itertools.product(args.patterns, args.sparsities)
         }
         for batch, threads in itertools.product(args.batches, args.threads):
@@ -214,7 +222,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("layers", "networks"))
     parser.add_argument("--output", type=Path, help="NAME.json and NAME.md [print only]")
-    parser.add_argument("--patterns", nargs="+", default=list(PATTERNS), choices=PATTERNS)
+    parser.add_argument(
+        "--patterns", nargs="+", choices=PATTERNS, help="[1x4 4x4; 1x1 with --float]"
+    )
+    parser.add_argument("--float", action="store_true", help="float32 [INT8]")
     parser.add_argument("--sparsities", nargs="+", type=float, default=[0.75, 0.9])
     parser.add_argument("--kernels", nargs="+", type=int, default=[1, 3])
     parser.add_argument(
@@ -229,6 +240,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=0.01, help="of a candidate in a round")
     args = parser.parse_args()
+    args.patterns = args.patterns or (["1x1"] if args.float else ["1x4", "4x4"])
     warnings.simplefilter("ignore")
     rows = measure_layers(args) if args.what == "layers" else measure_networks(args)
     lines = table(rows, args.what[:-1])

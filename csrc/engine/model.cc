@@ -73,7 +73,7 @@ Status check_followed(const Op& op, std::span<const KernelChoice> choices) {
     if (op.kernel().starts_with(kSparseChoice)) continue;
     return Status(StatusCode::kInvalidArgument,
                   "choice for operator \"" + op.name() +
-                      "\" is \"sparse\", which only integer convolutions without groups can be");
+                      "\" is \"sparse\", which only convolutions without groups can be");
   }
   return Status();
 }

@@ -50,7 +50,10 @@ Result<std::unique_ptr<Op>> make_conv2d_f32(const OpSource& source) {
   spec.lo = std::bit_cast<float>(attrs[attr::kLo]);
   spec.hi = std::bit_cast<float>(attrs[attr::kHi]);
   spec.kernels = source.kernels;
-  return is_depthwise(spec) ? make_conv2d_f32_depthwise(spec) : make_conv2d_f32_gemm(spec);
+  if (is_depthwise(spec)) return make_conv2d_f32_depthwise(spec);
+  const size_t form = choose_sparse_form(spec, source.sparse);
+  if (form < kSparseForms) return make_conv2d_f32_sparse(spec, form);
+  return make_conv2d_f32_gemm(spec);
 }
 
 }  // namespace wbcq

@@ -42,6 +42,11 @@ OpCost conv2d_f32_cost(const Conv2dF32Spec& spec);
 Result<std::unique_ptr<Op>> make_conv2d_f32(const OpSource& source);
 // One filter for each channel.
 Result<std::unique_ptr<Op>> make_conv2d_f32_depthwise(const Conv2dF32Spec& spec);
+// The form of blocks with which leaving out zeros is fastest, if it is faster than the GEMM;
+// kSparseForms if it is not, or must not be used.
+size_t choose_sparse_form(const Conv2dF32Spec& spec, SparseUse use);
+// Without groups.
+Result<std::unique_ptr<Op>> make_conv2d_f32_sparse(const Conv2dF32Spec& spec, size_t form);
 // Indirect GEMM: any geometry, any number of groups.
 Result<std::unique_ptr<Op>> make_conv2d_f32_gemm(const Conv2dF32Spec& spec);
 

@@ -2,13 +2,9 @@
 // output pixels that run through rows and pictures are brought into lane order, a part of the depth
 // at a time so that it stays in L1, and meet all blocks of that part.
 #include <algorithm>
-#include <cstring>
-#include <utility>
 
-#include "base/aligned_buffer.h"
-#include "format/message.h"
 #include "ops/conv2d.h"
-#include "ops/indirection.h"
+#include "ops/sparse_inputs.h"
 #include "ops/sparse_weights.h"
 #include "ops/thread_grid.h"
 
@@ -17,28 +13,44 @@ namespace {
 
 constexpr size_t kChunkGroups = kSparseChunk / kSparseGroup;
 
+SparseScales scales_of(const Conv2dSpec& spec) {
+  SparseScales scales = {{}, spec.multipliers, {spec.float_bias.begin(), spec.float_bias.end()}};
+  const int64_t lhs_offset = spec.kernels->sparse->lhs_offset;
+  const int8_t* weights = spec.weights.data();
+  for (size_t o = 0; o < spec.output->channels; ++o) {
+    int64_t sum = spec.bias.empty() ? 0 : spec.bias[o];
+    for (size_t tap = 0; tap < spec.taps(); ++tap) {
+      for (const Tensor* input : spec.inputs) {
+        const int64_t zero_point = input->zero_point - lhs_offset;
+        for (size_t c = 0; c < input->channels; ++c) sum -= zero_point * *weights++;
+      }
+    }
+    scales.start.push_back(static_cast<int32_t>(static_cast<uint32_t>(sum)));
+  }
+  return scales;
+}
+
 class ConvSparseOp final : public Op {
  public:
   ConvSparseOp(const Conv2dSpec& spec, size_t form)
       : Op(spec.name, "conv2d", spec.kernels->sparse->names[form]),
         kernel_(*spec.kernels->sparse),
         form_(form),
-        inputs_(spec.inputs),
+        inputs_(spec.inputs, spec.y, spec.x, *spec.kernels->sparse),
         output_(*spec.output),
         residual_(spec.residual),
         residual_multiplier_(spec.residual_multiplier),
         rounding_(*spec.rounding),
-        weights_(spec, form) {
-    for (const Tensor* input : inputs_) indirections_.emplace_back(spec.y, spec.x, input->layout);
+        weights_(sparse_source(spec), scales_of(spec), form) {
     cost_ = conv2d_cost(spec);
     cost_.macs = static_cast<uint64_t>(static_cast<double>(cost_.macs) * weights_.density());
     cost_.weight_bytes = weights_.bytes();
   }
 
-  Status allocate_padding();
+  Status allocate_padding() { return inputs_.allocate_padding(name()); }
 
-  size_t packed_bytes() const override { return weights_.bytes() + padding_.size(); }
-  bool may_overwrite(size_t input) const override { return input == inputs_.size(); }
+  size_t packed_bytes() const override { return weights_.bytes() + inputs_.padding_bytes(); }
+  bool may_overwrite(size_t input) const override { return input == inputs_.count(); }
   std::unique_ptr<OpPlan> plan(size_t batch, size_t threads) const override;
 
   // Where the parts of a thread's scratch begin, for a unit of `chunks` chunks of channels.
@@ -56,9 +68,6 @@ class ConvSparseOp final : public Op {
  private:
   size_t row_bytes() const { return kernel_.pixels * kSparseQuad; }
   bool is_head() const { return output_.dtype == format::DType::kF32; }
-  void expand(const OpBuffers& buffers, Range pixels, const uint8_t** pointers) const;
-  void gather(const SparsePart& part, size_t pixels, const uint8_t* const* pointers,
-              uint32_t* lhs) const;
   void finish(const OpBuffers& buffers, Range pixels, size_t chunk, const void* quads) const;
   void gather_residual(const OpBuffers& buffers, Range pixels, size_t chunk,
                        const uint8_t** pointers, uint32_t* quads) const;
@@ -69,15 +78,12 @@ class ConvSparseOp final : public Op {
 
   const SparseKernel& kernel_;
   size_t form_;
-  std::vector<const Tensor*> inputs_;
+  SparseInputs inputs_;
   const Tensor& output_;
   const Tensor* residual_;
   float residual_multiplier_;
   Rounding rounding_;
   SparseWeights weights_;
-  std::vector<Indirection> indirections_;  // of each input
-  std::vector<size_t> padding_rows_;       // where the padding row of each input lies
-  AlignedBuffer padding_;
 };
 
 class ConvSparsePlan final : public OpPlan {
@@ -100,28 +106,11 @@ class ConvSparsePlan final : public OpPlan {
   size_t pixels_;  // of all pictures
 };
 
-Status ConvSparseOp::allocate_padding() {
-  CheckedSize bytes = 0;
-  for (size_t i = 0; i < inputs_.size(); ++i) {
-    padding_rows_.push_back(bytes.value());
-    if (indirections_[i].needs_padding()) bytes = bytes + inputs_[i]->channels;
-  }
-  auto padding = AlignedBuffer::allocate(bytes.value(), format::cat("the padding row of ", name()));
-  if (!padding.ok()) return padding.status();
-  padding_ = std::move(padding).value();
-  for (size_t i = 0; i < inputs_.size(); ++i) {
-    if (!indirections_[i].needs_padding()) continue;
-    std::memset(padding_.data() + padding_rows_[i], inputs_[i]->zero_point, inputs_[i]->channels);
-  }
-  return Status();
-}
-
 std::unique_ptr<OpPlan> ConvSparseOp::plan(size_t batch, size_t threads) const {
   const size_t pixels = batch * output_.pixels();
-  size_t input_bytes = 0;
-  for (const Tensor* input : inputs_) input_bytes += batch * input->pixels() * input->channels;
   const size_t tiles = ceil_div(pixels, kernel_.pixels);
-  const ThreadGrid grid(tiles, input_bytes, weights_.chunks(), weights_.bytes(), threads);
+  const ThreadGrid grid(tiles, batch * inputs_.bytes(), weights_.chunks(), weights_.bytes(),
+                        threads);
   return std::make_unique<ConvSparsePlan>(*this, grid, pixels);
 }
 
@@ -136,30 +125,6 @@ ConvSparseOp::Scratch ConvSparseOp::scratch(size_t chunks) const {
   scratch.out = scratch.residual + (residual_ != nullptr ? kChunkGroups * row_bytes() : 0);
   scratch.bytes = scratch.out + rows * row_bytes();
   return scratch;
-}
-
-void ConvSparseOp::expand(const OpBuffers& buffers, Range pixels, const uint8_t** pointers) const {
-  for (size_t i = 0; i < inputs_.size(); ++i) {
-    const auto* origin =
-        reinterpret_cast<const uint8_t*>(buffers.inputs[i]) + inputs_[i]->layout.origin;
-    const auto* padding = padding_.as<const uint8_t>() + padding_rows_[i];
-    indirections_[i].expand(origin, padding, pixels.begin, pixels.size(),
-                            inputs_.size() * kernel_.pixels, pointers + i * kernel_.pixels);
-  }
-}
-
-void ConvSparseOp::gather(const SparsePart& part, size_t pixels, const uint8_t* const* pointers,
-                          uint32_t* lhs) const {
-  SparseGather args = {};
-  args.count = pixels;
-  args.quads = lhs;
-  for (const SparsePiece& piece : part.pieces) {
-    args.pixels = pointers + piece.segment * kernel_.pixels;
-    args.first = piece.first_byte;
-    args.bytes = piece.bytes;
-    kernel_.gather(args);
-    args.quads += ceil_div(piece.bytes, kSparseQuad) * kernel_.pixels;
-  }
 }
 
 void ConvSparseOp::gather_residual(const OpBuffers& buffers, Range pixels, size_t chunk,
@@ -210,9 +175,9 @@ void ConvSparseOp::run_unit(const ThreadGrid& grid, size_t pixels, size_t unit,
   for (size_t tile = tiles.begin; tile < tiles.end; ++tile) {
     const Range range = {tile * kernel_.pixels, std::min((tile + 1) * kernel_.pixels, pixels)};
     args.pixels = range.size();
-    expand(buffers, range, pointers);
+    inputs_.expand(buffers, range, pointers);
     for (const SparsePart& part : parts) {
-      gather(part, args.pixels, pointers, lhs);
+      inputs_.gather(part, args.pixels, pointers, lhs, kernel_.gather);
       args.first = &part == &parts.front();
       args.last = &part == &parts.back();
       for (size_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {

@@ -1,4 +1,5 @@
-// What whoever loads a model may choose. No choice changes a result's bits.
+// What whoever loads a model may choose. No choice changes a result's bits, but for the sign of
+// zeros in float.
 #ifndef WBCQ_OPS_LOAD_OPTIONS_H_
 #define WBCQ_OPS_LOAD_OPTIONS_H_
 

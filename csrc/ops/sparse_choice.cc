@@ -1,10 +1,11 @@
-// Which convolutions leave out the zero blocks of their weights. docs/design/sparse.md has the
-// measurements behind the numbers.
+// Which convolutions leave out the zero blocks of their weights, or in float the zero weights.
+// docs/design/sparse.md has the measurements behind the numbers.
 #include <algorithm>
 #include <cstdlib>
 
 #include "format/message.h"
 #include "ops/conv2d.h"
+#include "ops/conv2d_f32.h"
 #include "ops/sparse_weights.h"
 
 namespace wbcq {
@@ -45,19 +46,40 @@ const SparseCosts* costs_of(Isa isa) {
   return nullptr;
 }
 
+// A quad is one channel.
+const SparseCosts* float_costs_of(Isa isa) {
+  // Measured.
+  static constexpr SparseCosts kAvx512Vnni = {{2.9, 7.5}, 16, 100, 9, 2.1, 56, 1};
+  static constexpr SparseCosts kAvx2 = {{1.4, 4.3}, 7.5, 52, 3, 1.04, 11, 1};
+  // Modelled as above.
+  static constexpr SparseCosts kNeon = {{8.8, 29}, 22, 120, 8, 4, 30, 1};
+  static constexpr SparseCosts kNeonDot = {{14.5, 25}, 43, 230, 12, 4.3, 60, 1};
+  switch (isa) {
+    case Isa::kAvx512Vnni:
+      return &kAvx512Vnni;
+    case Isa::kAvx2:
+      return &kAvx2;
+    case Isa::kNeon:
+      return &kNeon;
+    case Isa::kNeonDot:
+    case Isa::kNeonI8mm:
+      return &kNeonDot;
+    case Isa::kScalar:
+      return nullptr;
+  }
+  return nullptr;
+}
+
 // What is lost where the estimate errs is less than what is won elsewhere.
 constexpr double kLeastGain = 1.1;
 
-}  // namespace
-
-size_t choose_sparse_form(const Conv2dSpec& spec, const SparseChoice& choice) {
-  if (choice.use == SparseUse::kNever || !can_use_sparse(spec)) return kSparseForms;
-  const bool always = choice.use == SparseUse::kAlways;
-  const SparseCosts* costs = costs_of(spec.kernels->isa);
+size_t choose(const SparseSource& source, SparseUse use, const SparseCosts* costs,
+              bool against_winograd, size_t pixels) {
+  const bool always = use == SparseUse::kAlways;
   if (costs == nullptr) return always ? 0 : kSparseForms;
   // No weights are read that a few of them could speak for.
-  if (!always && !may_be_sparse(spec)) return kSparseForms;
-  const SparseCensus census = take_census(spec);
+  if (!always && !may_be_sparse(source)) return kSparseForms;
+  const SparseCensus census = take_census(source);
   double blocks[kSparseForms];
   for (size_t form = 0; form < kSparseForms; ++form) {
     blocks[form] = costs->blocks[form] * static_cast<double>(census.blocks[form]);
@@ -65,20 +87,33 @@ size_t choose_sparse_form(const Conv2dSpec& spec, const SparseChoice& choice) {
   const size_t form = blocks[1] < blocks[0] ? 1 : 0;
   if (always) return form;
 
-  const auto outputs = static_cast<double>(spec.output->channels);
+  const auto outputs = static_cast<double>(source.outputs);
   const double depth = static_cast<double>(census.quads) / outputs;
-  const size_t tile = spec.kernels->sparse->pixels;
+  const size_t tile = source.kernel->pixels;
   const double parts = static_cast<double>(
-      ceil_div(census.quads / spec.output->channels, sparse_part_quads(*spec.kernels->sparse)));
+      ceil_div(census.quads / source.outputs, sparse_part_quads(*source.kernel)));
   const double groups = outputs / kSparseGroup;
   double sparse = blocks[form] + costs->quad * depth + costs->group * groups +
                   costs->spill * outputs * (parts - 1);
   // Half a tile costs half, less costs as much.
-  const size_t pixels = spec.output->pixels();
   sparse *= static_cast<double>(round_up(pixels, tile / 2)) / static_cast<double>(pixels);
   double dense = costs->dense_quad * static_cast<double>(census.quads);
-  if (choice.against_winograd) dense *= costs->winograd;
+  if (against_winograd) dense *= costs->winograd;
   return sparse * kLeastGain < dense + costs->dense_group * groups ? form : kSparseForms;
+}
+
+}  // namespace
+
+size_t choose_sparse_form(const Conv2dSpec& spec, const SparseChoice& choice) {
+  if (choice.use == SparseUse::kNever || !can_use_sparse(spec)) return kSparseForms;
+  return choose(sparse_source(spec), choice.use, costs_of(spec.kernels->isa),
+                choice.against_winograd, spec.output->pixels());
+}
+
+size_t choose_sparse_form(const Conv2dF32Spec& spec, SparseUse use) {
+  if (use == SparseUse::kNever || spec.groups != 1) return kSparseForms;
+  return choose(sparse_source(spec), use, float_costs_of(spec.kernels->isa),
+                /*against_winograd=*/false, spec.output->pixels());
 }
 
 Result<SparseUse> sparse_use_of_environment() {

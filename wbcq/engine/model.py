@@ -51,10 +51,10 @@ class QuantizedModel:
         memory: ``"speed"`` for whatever is fastest; ``"small"`` for less memory: weights are
             stored once, batches run picture by picture. Results are the same bits with each.
         choices: Names of convolutions (those of :meth:`profile`) to ``"sparse"``, which leaves out
-            zero blocks of weights, or ``"dense"``. For others the file's choices count if
-            :func:`wbcq.tune` made some for this CPU, instruction set and number of threads, else
-            the engine decides, by the share of zeros and the shape. Results are the same bits with
-            each.
+            zero blocks of weights (in float single ones), or ``"dense"``. For others the file's
+            choices count if :func:`wbcq.tune` made some for this CPU, instruction set and number of
+            threads, else the engine decides, by the share of zeros and the shape. Results are the
+            same bits with each; in float zeros may differ in their sign.
 
     Raises:
         ModelFileError: The data are damaged, of another version, or no model file.

@@ -334,9 +334,14 @@ def _repeats(seconds: float) -> int:
 
 
 def _zero_blocks(op: Op, tensors: Mapping[str, Tensor]) -> float:
-    """Share of the blocks of one output and four channels of an input that are zero."""
+    """Share of the blocks of one output and four channels of an input that are zero.
+
+    In float a block is a single weight.
+    """
     if not isinstance(op, Conv2d) or op.groups != 1:
         return 0.0
+    if op.weight.dtype == np.float32:
+        return float((op.weight == 0).mean())
     rows = op.weight.reshape(-1, op.weight.shape[-1])
     ends = np.cumsum([tensors[x].channels for x in op.xs])
     starts = np.concatenate([np.arange(a, b, 4) for a, b in zip([0, *ends], ends, strict=False)])

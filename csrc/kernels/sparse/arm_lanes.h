@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/simd/floats_arm_neon.h"
 #include "kernels/sparse/sparse.h"
 
 #define WBCQ_INLINE inline __attribute__((always_inline))
@@ -24,6 +25,15 @@ using Quads = int8x16_t;
 WBCQ_INLINE Ints load_ints(const int32_t* p) { return vld1q_s32(p); }
 WBCQ_INLINE Ints broadcast_ints(int32_t value) { return vdupq_n_s32(value); }
 WBCQ_INLINE void store_ints(int32_t* p, Ints a) { vst1q_s32(p, a); }
+
+using FloatWeights = float32x4_t;
+WBCQ_INLINE FloatWeights load_float_weights(const int32_t* p) {
+  return vreinterpretq_f32_s32(vld1q_s32(p));
+}
+template <size_t kOutput>
+WBCQ_INLINE Floats float_weight(FloatWeights four) {
+  return {vdupq_laneq_f32(four, kOutput)};
+}
 
 class Requantizer {
  public:

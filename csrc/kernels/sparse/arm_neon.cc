@@ -51,16 +51,20 @@ WBCQ_INLINE Ints total(const Sums& sums) { return vpaddq_s32(sums.low, sums.high
 
 #include "kernels/sparse/chunks.h"
 #include "kernels/sparse/vectorized.h"
+#include "kernels/sparse/vectorized_f32.h"
 
 namespace wbcq {
 
-const SparseKernel sparse_arm_neon = {{"sparse_u8_u8_s8c_1x4_neon", "sparse_u8_u8_s8c_4x4_neon"},
-                                      kPixels,
-                                      /*lhs_offset=*/128,
-                                      gather_chunks<true>,
-                                      gather_chunks<false>,
-                                      scatter_chunks,
-                                      {run_u8<1>, run_u8<4>},
-                                      {run_f32<1>, run_f32<4>}};
+const SparseKernel sparse_arm_neon = {
+    {"sparse_u8_u8_s8c_1x4_neon", "sparse_u8_u8_s8c_4x4_neon"},
+    kPixels,
+    /*lhs_offset=*/128,
+    gather_chunks<true>,
+    gather_chunks<false>,
+    scatter_chunks,
+    {run_u8<1>, run_u8<4>},
+    {run_f32<1>, run_f32<4>},
+    {"sparse_f32_f32_f32_1x1_neon", "sparse_f32_f32_f32_4x1_neon"},
+    {run_float<1>, run_float<4>}};
 
 }  // namespace wbcq

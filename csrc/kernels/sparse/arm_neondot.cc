@@ -51,6 +51,7 @@ WBCQ_INLINE Ints total(const Sums& sums) { return sums.v; }
 
 #include "kernels/sparse/chunks.h"
 #include "kernels/sparse/vectorized.h"
+#include "kernels/sparse/vectorized_f32.h"
 
 namespace wbcq {
 
@@ -62,6 +63,8 @@ const SparseKernel sparse_arm_neondot = {
     gather_chunks<false>,
     scatter_chunks,
     {run_u8<1>, run_u8<4>},
-    {run_f32<1>, run_f32<4>}};
+    {run_f32<1>, run_f32<4>},
+    {"sparse_f32_f32_f32_1x1_neondot", "sparse_f32_f32_f32_4x1_neondot"},
+    {run_float<1>, run_float<4>}};
 
 }  // namespace wbcq

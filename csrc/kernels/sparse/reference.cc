@@ -1,5 +1,6 @@
 // The contract of sparse.h in plain C++, for machines without kernels of their own and as what the
 // others are compared with.
+#include <algorithm>
 #include <cstring>
 
 #include "kernels/sparse/sparse.h"
@@ -113,6 +114,37 @@ void run(const SparseTile& tile) {
   run(tile, kForm, kHead);
 }
 
+template <size_t kForm>
+void run_float(const SparseFloatTile& tile) {
+  const int32_t* blocks = tile.blocks;
+  for (size_t group = 0; group < tile.groups; ++group) {
+    const uint8_t* outputs = tile.outputs + group * kSparseGroup;
+    for (size_t o = 0; tile.first && o < kSparseGroup; ++o) {
+      std::fill_n(tile.sums + outputs[o] * kPixels, tile.pixels, tile.bias[outputs[o]]);
+    }
+    for (uint32_t step = 0; step < tile.counts[group]; ++step) {
+      uint16_t rows[kSparseGroup];
+      float weights[kSparseGroup];
+      std::memcpy(rows, blocks, sizeof(rows));
+      std::memcpy(weights, blocks + kSparseStepDwords[kForm] - kSparseGroup, sizeof(weights));
+      for (size_t o = 0; o < kSparseGroup; ++o) {
+        const float* x = tile.lhs + (kForm == 0 ? rows[o] : static_cast<size_t>(*blocks)) * kPixels;
+        float* sums = tile.sums + outputs[o] * kPixels;
+        for (size_t p = 0; p < tile.pixels; ++p) sums[p] += x[p] * weights[o];
+      }
+      blocks += kSparseStepDwords[kForm];
+    }
+    for (size_t o = 0; tile.last && o < kSparseGroup; ++o) {
+      for (size_t p = outputs[o] * kPixels; p < outputs[o] * kPixels + tile.pixels; ++p) {
+        float value = tile.sums[p];
+        if (tile.residual != nullptr) value += tile.residual[p];
+        value = value < tile.lo ? tile.lo : value;
+        tile.sums[p] = value > tile.hi ? tile.hi : value;
+      }
+    }
+  }
+}
+
 }  // namespace
 
 const SparseKernel sparse_reference = {
@@ -123,6 +155,8 @@ const SparseKernel sparse_reference = {
     gather,
     scatter,
     {run<0, false>, run<1, false>},
-    {run<0, true>, run<1, true>}};
+    {run<0, true>, run<1, true>},
+    {"sparse_f32_f32_f32_1x1_reference", "sparse_f32_f32_f32_4x1_reference"},
+    {run_float<0>, run_float<1>}};
 
 }  // namespace wbcq

@@ -13,6 +13,13 @@
 //
 // Sums are exact modulo 2^32 and every float operation is one binary32 operation rounded to nearest
 // even: the bits of kernels/gemm (docs/design/numerics.md).
+//
+// In float a dword is one channel instead of four, and a block one weight of 1 or 4 outputs:
+//
+//   clamp(bias[o] + sum over weights of lhs[row][p] * w[o] [+ residual[o][p]], lo, hi)
+//
+// added as kernels/gemm_f32 does, in the order of the list, so that finite activations give its
+// results.
 #ifndef WBCQ_KERNELS_SPARSE_SPARSE_H_
 #define WBCQ_KERNELS_SPARSE_SPARSE_H_
 
@@ -41,6 +48,8 @@ struct SparseGather {
   const uint8_t* order;
   uint32_t* quads;
 };
+
+using SparseGatherFn = void (*)(const SparseGather& args);
 
 // And back: row q becomes bytes [4 q, 4 q + 4) of every pixel, or byte b of a pixel is byte
 // order[b] of the quads. Exactly `bytes` of each of the `count` pixels are written.
@@ -96,7 +105,31 @@ struct SparseTile {
 
 using SparseTileFn = void (*)(const SparseTile& tile);
 
-// For each shape of blocks: 1x4, then 4x4.
+// The same in float. What is not named here is as in SparseTile, with float weights in the steps.
+//
+// lhs       [rows][pixels]: a channel of every pixel.
+// bias      [outputs]; may be null for a part that is not the first.
+// sums      [outputs][pixels]: as in SparseTile; the last part leaves the results here.
+// residual  null, or [outputs][pixels].
+struct SparseFloatTile {
+  size_t pixels;
+  size_t groups;
+  const uint8_t* outputs;
+  const uint32_t* counts;
+  const int32_t* blocks;
+  const float* lhs;
+  const float* bias;
+  bool first;
+  bool last;
+  float* sums;
+  const float* residual;
+  float lo;
+  float hi;
+};
+
+using SparseFloatTileFn = void (*)(const SparseFloatTile& tile);
+
+// For each shape of blocks: 1x4, then 4x4; in float 1x1, then 4x1.
 inline constexpr size_t kSparseForms = 2;
 inline constexpr size_t kSparseOutputs[kSparseForms] = {1, 4};     // of a block
 inline constexpr size_t kSparseStepDwords[kSparseForms] = {6, 5};  // of a group's list
@@ -105,11 +138,13 @@ struct SparseKernel {
   const char* names[kSparseForms];
   size_t pixels;  // the most of a tile
   int32_t lhs_offset;
-  void (*gather)(const SparseGather& args);        // subtracts lhs_offset, modulo 256
-  void (*gather_plain)(const SparseGather& args);  // for the residual
+  SparseGatherFn gather;        // subtracts lhs_offset, modulo 256
+  SparseGatherFn gather_plain;  // for the residual, and floats
   void (*scatter)(const SparseScatter& args);
   SparseTileFn run_u8[kSparseForms];
   SparseTileFn run_f32[kSparseForms];
+  const char* float_names[kSparseForms];
+  SparseFloatTileFn run_float[kSparseForms];
 };
 
 }  // namespace wbcq

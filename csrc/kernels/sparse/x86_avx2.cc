@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/simd/floats_x86_avx2.h"
 #include "kernels/sparse/sparse.h"
 
 #define WBCQ_INLINE inline __attribute__((always_inline))
@@ -63,6 +64,16 @@ WBCQ_INLINE Ints load_ints(const int32_t* p) { return load(p); }
 WBCQ_INLINE Ints broadcast_ints(int32_t value) { return _mm256_set1_epi32(value); }
 WBCQ_INLINE void store_ints(int32_t* p, Ints a) {
   _mm256_store_si256(reinterpret_cast<__m256i*>(p), a);
+}
+
+// In float loads are what limits: one brings the weights of four outputs.
+using FloatWeights = __m256;
+WBCQ_INLINE FloatWeights load_float_weights(const int32_t* p) {
+  return _mm256_broadcast_ps(reinterpret_cast<const __m128*>(p));
+}
+template <size_t kOutput>
+WBCQ_INLINE Floats float_weight(FloatWeights four) {
+  return {_mm256_permute_ps(four, 0x55 * kOutput)};
 }
 
 class Requantizer {
@@ -185,16 +196,20 @@ class Places {
 
 #include "kernels/sparse/chunks.h"
 #include "kernels/sparse/vectorized.h"
+#include "kernels/sparse/vectorized_f32.h"
 
 namespace wbcq {
 
-const SparseKernel sparse_x86_avx2 = {{"sparse_u8_u8_s8c_1x4_avx2", "sparse_u8_u8_s8c_4x4_avx2"},
-                                      kPixels,
-                                      /*lhs_offset=*/128,
-                                      gather_chunks<true>,
-                                      gather_chunks<false>,
-                                      scatter_chunks,
-                                      {run_u8<1>, run_u8<4>},
-                                      {run_f32<1>, run_f32<4>}};
+const SparseKernel sparse_x86_avx2 = {
+    {"sparse_u8_u8_s8c_1x4_avx2", "sparse_u8_u8_s8c_4x4_avx2"},
+    kPixels,
+    /*lhs_offset=*/128,
+    gather_chunks<true>,
+    gather_chunks<false>,
+    scatter_chunks,
+    {run_u8<1>, run_u8<4>},
+    {run_f32<1>, run_f32<4>},
+    {"sparse_f32_f32_f32_1x1_avx2", "sparse_f32_f32_f32_4x1_avx2"},
+    {run_float<1>, run_float<4>}};
 
 }  // namespace wbcq

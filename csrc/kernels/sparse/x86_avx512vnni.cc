@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/simd/floats_x86_avx512vnni.h"
 #include "kernels/sparse/sparse.h"
 
 #define WBCQ_INLINE inline __attribute__((always_inline))
@@ -46,6 +47,15 @@ WBCQ_INLINE Ints total(const Sums& sums) { return sums.v; }
 WBCQ_INLINE Ints load_ints(const int32_t* p) { return _mm512_load_si512(p); }
 WBCQ_INLINE Ints broadcast_ints(int32_t value) { return _mm512_set1_epi32(value); }
 WBCQ_INLINE void store_ints(int32_t* p, Ints a) { _mm512_store_si512(p, a); }
+
+using FloatWeights = __m512;
+WBCQ_INLINE FloatWeights load_float_weights(const int32_t* p) {
+  return _mm512_castsi512_ps(load_four(p));
+}
+template <size_t kOutput>
+WBCQ_INLINE Floats float_weight(FloatWeights four) {
+  return {_mm512_permute_ps(four, 0x55 * kOutput)};
+}
 
 class Requantizer {
  public:
@@ -193,6 +203,7 @@ void scatter(const SparseScatter& args) {
 }  // namespace wbcq
 
 #include "kernels/sparse/vectorized.h"
+#include "kernels/sparse/vectorized_f32.h"
 
 namespace wbcq {
 
@@ -204,6 +215,8 @@ const SparseKernel sparse_x86_avx512vnni = {
     gather,
     scatter,
     {run_u8<1>, run_u8<4>},
-    {run_f32<1>, run_f32<4>}};
+    {run_f32<1>, run_f32<4>},
+    {"sparse_f32_f32_f32_1x1_avx512vnni", "sparse_f32_f32_f32_4x1_avx512vnni"},
+    {run_float<1>, run_float<4>}};
 
 }  // namespace wbcq

@@ -11,21 +11,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import wbcq
+from tests.wbcq.engine.graphs import float_inputs_for, float_programs
 from tests.wbcq.engine.strategies import cases, inputs_for, single_op_programs
 from tests.wbcq.engine.test_engine_bits import BATCHES, check
+from tests.wbcq.engine.test_engine_graphs import check_float
 from wbcq.engine.program import BATCH, Conv2d, Dequantize, Io, Program, Quantize, Tensor
 from wbcq.engine.program_file import program_bytes
 
 _core = pytest.importorskip("wbcq._core", reason="the extension module is not built")
 
 PATTERNS = ("1x4", "4x4", "empty rows", "one block", "nothing")
+FLOAT_PATTERNS = ("1x1", "4x1", *PATTERNS)
 
 
 def prune(weight, pattern, density, rng):
     """Zeros in an OHWI weight, in whole blocks."""
     outputs, height, width, inputs = weight.shape
-    rows = 4 if pattern == "4x4" else 1
-    grid = (-(-outputs // rows), height, width, -(-inputs // 4))
+    rows = 4 if pattern in ("4x4", "4x1") else 1
+    columns = 1 if pattern in ("1x1", "4x1") else 4
+    grid = (-(-outputs // rows), height, width, -(-inputs // columns))
     keep = rng.random(grid) < density
     if pattern == "empty rows":
         keep[rng.random(grid[0]) < 0.5] = False
@@ -33,14 +37,14 @@ def prune(weight, pattern, density, rng):
         keep[:] = False
         if pattern == "one block":
             keep.flat[rng.integers(keep.size)] = True
-    keep = keep.repeat(rows, 0).repeat(4, 3)[:outputs, ..., :inputs]
-    return np.where(keep, weight, 0).astype(np.int8)
+    keep = keep.repeat(rows, 0).repeat(columns, 3)[:outputs, ..., :inputs]
+    return np.where(keep, weight, 0).astype(weight.dtype)
 
 
 @st.composite
-def sparse_programs(draw, kind):
-    program = draw(single_op_programs(kind))
-    pattern, density = draw(st.sampled_from(PATTERNS)), draw(st.sampled_from((0.05, 0.25, 0.6, 1)))
+def sparse_programs(draw, programs, patterns=PATTERNS):
+    program = draw(programs)
+    pattern, density = draw(st.sampled_from(patterns)), draw(st.sampled_from((0.05, 0.25, 0.6, 1)))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     ops = tuple(
         dataclasses.replace(op, weight=prune(op.weight, pattern, density, rng))
@@ -55,11 +59,49 @@ def sparse_programs(draw, kind):
 @cases(1)
 @given(data=st.data())
 def test_sparse_is_dense(kind, data):
-    program = data.draw(sparse_programs(kind))
+    program = data.draw(sparse_programs(single_op_programs(kind)))
     inputs = data.draw(inputs_for(program, max(BATCHES)))
     for use in ("always", "never", ""):
         with mock.patch.dict(os.environ, WBCQ_SPARSE=use):
             check(program, inputs)
+
+
+def run_with(program, inputs, isa, choice):
+    """Outputs with every convolution dense or sparse, and the kernels."""
+    choices = {op.name: choice for op in program.ops if isinstance(op, Conv2d) and op.groups == 1}
+    session = _core.Session(_core.Model.from_bytes(program_bytes(program), isa, choices=choices), 2)
+    kernels = {entry["name"]: entry["kernel"] for entry in session.profile(inputs, 1)}
+    assert all(kernels[name].startswith("sparse_") == (choice == "sparse") for name in choices)
+    return session.run(inputs)
+
+
+@pytest.mark.parametrize("kind", ["conv2d", "concat", None])
+@cases(2)
+@given(data=st.data())
+def test_sparse_is_dense_in_float(kind, data):
+    program = data.draw(sparse_programs(float_programs(kind), FLOAT_PATTERNS))
+    inputs = data.draw(float_inputs_for(program, max(BATCHES)))
+    with mock.patch.dict(os.environ, WBCQ_SPARSE="always"):
+        check_float(program, inputs)
+    for isa in _core.available_isas():
+        dense, sparse = (run_with(program, inputs, isa, way) for way in ("dense", "sparse"))
+        # Equal but for the sign of zeros.
+        assert all(np.array_equal(*pair) for pair in zip(dense, sparse, strict=True)), isa
+
+
+@pytest.mark.parametrize("isa", _core.available_isas())
+def test_what_is_not_finite_stays_in_its_windows(float_pruned, isa):
+    x = np.random.default_rng(3).normal(size=(2, 64, 14, 14)).astype(np.float32)
+    (expected,) = run_with(float_pruned, [x], isa, "dense")
+    x[0, :, 5, 6], x[1, 7, 0, 0] = np.nan, np.inf
+    away = np.ones((2, 1, 14, 14), bool)
+    away[0, :, 4:7, 5:8] = away[1, :, :2, :2] = False
+    for way in ("dense", "sparse"):
+        (y,) = run_with(float_pruned, [x], isa, way)
+        assert np.array_equal(np.where(away, y, 0), np.where(away, expected, 0))
+        # Weights that are not zero pass it on.
+        assert np.isnan(y[0, :, 5, 6]).all()
+        assert not np.isfinite(y[1, :, 0, 0]).all()
 
 
 @settings(max_examples=1)
@@ -77,6 +119,24 @@ def chosen_kernels(program, **options):
     shape = (1, *program.inputs[0].shape[1:])
     profile = session.profile([np.zeros(shape, np.float32)], 1)
     return {entry["name"]: entry["kernel"] for entry in profile}
+
+
+def float_program(weight):
+    """A convolution that keeps a picture's size."""
+    outputs, kernel, _, inputs = weight.shape
+    tensors = (Tensor("x", "f32", 14, 14, inputs), Tensor("y", "f32", 14, 14, outputs))
+    bias = np.linspace(-1, 1, outputs, dtype=np.float32)
+    conv = Conv2d("conv", "x", "y", weight, bias, None, pads=(kernel // 2,) * 4)
+    io = Io("x", (BATCH, inputs, 14, 14)), Io("y", (BATCH, outputs, 14, 14))
+    return Program({t.name: t for t in tensors}, (conv,), (io[0],), (io[1],))
+
+
+@pytest.fixture(scope="module")
+def float_pruned():
+    """A convolution in float of which an eighth of the weights is left."""
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=(64, 3, 3, 64)).astype(np.float32)
+    return float_program(prune(weight, "1x1", 0.125, rng))
 
 
 @pytest.fixture(scope="module")
@@ -119,12 +179,24 @@ def test_the_engine_chooses_by_the_share_of_zeros(pruned, isa):
         assert "sparse" not in chosen_kernels(dense, isa=isa)["conv"]
 
 
+@pytest.mark.parametrize("isa", _core.available_isas()[1:])
+def test_the_engine_chooses_in_float_too(float_pruned, isa):
+    full = np.ones((64, 3, 3, 64), np.float32)
+    with mock.patch.dict(os.environ, WBCQ_SPARSE=""):
+        assert chosen_kernels(float_pruned, isa=isa)["conv"].startswith("sparse_f32_f32_f32_1x1")
+        masked = np.where(float_pruned.ops[0].weight == 0, np.float32(-0.0), full)
+        assert "sparse" in chosen_kernels(float_program(masked), isa=isa)["conv"]
+        assert "sparse" not in chosen_kernels(float_program(full), isa=isa)["conv"]
+    rows = float_program(prune(full, "4x1", 0.125, np.random.default_rng(1)))
+    assert chosen_kernels(rows, isa=isa)["conv"].startswith("sparse_f32_f32_f32_4x1")
+
+
 @pytest.mark.parametrize(
     ("choices", "message"),
     [
         ({"absent": "dense"}, 'choice for operator "absent": the model has no such operator'),
         ({"conv": "fast"}, 'choice for operator "conv" is "fast", must be "dense" or "sparse"'),
-        ({"quantize": "sparse"}, "only integer convolutions without groups"),
+        ({"quantize": "sparse"}, "only convolutions without groups"),
     ],
 )
 def test_bad_choices(pruned, choices, message):

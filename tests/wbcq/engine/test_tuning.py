@@ -108,6 +108,28 @@ def test_each_operator_keeps_what_is_faster(model):
     assert not model.tunings
 
 
+def test_in_float_single_zeros_count():
+    rng = np.random.default_rng(0)
+    weight = rng.uniform(0.5, 1, (64, 1, 1, 64)).astype(np.float32)
+    weight *= np.arange(64 * 64).reshape(weight.shape) % 2  # no block of four is empty
+    ops = tuple(
+        Conv2d(y, x, y, weight, np.zeros(64, np.float32), None)
+        for x, y in (("x", "one"), ("one", "two"))
+    )
+    shape = (BATCH, 64, 6, 6)
+    program = Program(
+        {name: Tensor(name, "f32", 6, 6, 64) for name in ("x", "one", "two")},
+        ops,
+        (Io("x", shape),),
+        (Io("two", shape),),
+    )
+    model = wbcq.QuantizedModel(program_bytes(program), threads=1)
+    tuning = wbcq.tune(model, clock=FakeClock(TIMES))
+    assert [(op.name, op.zero_blocks) for op in tuning.operators] == [("one", 0.5), ("two", 0.5)]
+    assert tuning.choices.letters == "sd"
+    assert sparse_layers(tuning.model) == {"one"}
+
+
 def test_the_file_remembers(model, tmp_path):
     tuned = wbcq.tune(model, clock=FakeClock(TIMES)).model
     tuned.save(tmp_path / "tuned.wbcq")
