@@ -107,6 +107,7 @@ class PySession {
   }
 
   size_t threads() const { return session_->threads(); }
+  size_t max_chunk() const { return session_->max_chunk(); }
 
   py::list run(const py::sequence& sequence) {
     const Inputs inputs = read_inputs(session_->model(), sequence);
@@ -144,11 +145,16 @@ class PySession {
     return list;
   }
 
-  void run_op(py::ssize_t op, py::ssize_t batch) {
+  void run_op(py::ssize_t op, py::ssize_t batch, py::ssize_t repeats) {
     const size_t index = non_negative(op, "op");
     const size_t pictures = non_negative(batch, "batch");
+    const size_t times = non_negative(repeats, "repeats");
     const Claim claim(in_use_);
-    throw_if_error(without_gil([&] { return session_->run_op(index, pictures); }));
+    throw_if_error(without_gil([&] {
+      Status status;
+      for (size_t i = 0; i < times && status.ok(); ++i) status = session_->run_op(index, pictures);
+      return status;
+    }));
   }
 
   py::dict memory(py::ssize_t batch) const {
@@ -188,9 +194,11 @@ void register_session(py::module_& module) {
   py::class_<PySession>(module, "Session", "One caller's memory and threads for a model.")
       .def(py::init<const PyModel&, py::ssize_t>(), py::arg("model"), py::arg("threads") = 0)
       .def_property_readonly("threads", &PySession::threads)
+      .def_property_readonly("max_chunk", &PySession::max_chunk)
       .def("run", &PySession::run, py::arg("inputs"))
       .def("profile", &PySession::profile, py::arg("inputs"), py::arg("repeats") = 20)
-      .def("run_op", &PySession::run_op, py::arg("op"), py::arg("batch") = 1)
+      .def("run_op", &PySession::run_op, py::arg("op"), py::arg("batch") = 1,
+           py::arg("repeats") = 1)
       .def("memory", &PySession::memory, py::arg("batch"));
 }
 

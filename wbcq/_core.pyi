@@ -69,13 +69,19 @@ class Session:
     def __init__(self, model: Model, threads: int = 0) -> None: ...
     @property
     def threads(self) -> int: ...
+    @property
+    def max_chunk(self) -> int:
+        """The most pictures that go through the network together: batches go round in chunks."""
     def run(self, inputs: Sequence[npt.NDArray[np.float32]]) -> list[npt.NDArray[np.float32]]:
         """C-contiguous float32 arrays in PyTorch's order, all of one batch size."""
     def profile(
         self, inputs: Sequence[npt.NDArray[np.float32]], repeats: int = 20
     ) -> list[OpProfile]: ...
-    def run_op(self, op: int, batch: int = 1) -> None:
-        """Runs one operator on whatever its operands' memory holds: for micro-benchmarks."""
+    def run_op(self, op: int, batch: int = 1, repeats: int = 1) -> None:
+        """Runs one operator on whatever its operands' memory holds: for micro-benchmarks.
+
+        A call from Python takes half a microsecond, so short operators are run ``repeats`` times.
+        """
     def memory(self, batch: int) -> dict[str, int]:
         """Bytes: ``arena``, ``scratch``, ``tables``, ``packed_weights``, before anything runs."""
 

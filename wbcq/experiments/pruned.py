@@ -49,8 +49,9 @@ ARCHITECTURES = (
     "shufflenet_v2_x0_5",
     "regnet_x_400mf",
     MULTI_MODAL,
+    "mobilenet_v3_small",
 )
-"""Those that the study pruned."""
+"""Those that the study pruned, and one with squeeze-excitation."""
 
 _STUDY_PERCENT = (30, 50, 60, 70, 80, 90)
 _TUNED_PERCENT = (50, 75, 90)
@@ -69,7 +70,7 @@ class Spec:
     Attributes:
         pattern: As for :func:`wbcq.prune`.
         scope: ``"local"`` or ``"global"``.
-        percent: Of the weights (or channels) that are pruned.
+        percent: Of the weights that are pruned; for channels, of the multiplications.
         tuned: Whether training goes on with what is left.
     """
 
@@ -154,14 +155,14 @@ def make_pruned(
         warnings.simplefilter("ignore", wbcq.FloatFallbackWarning)
         prune: PruneConfig | None = None
         if pattern == "channel":
-            model = wbcq.prune(model, sparsity, pattern=pattern, example=pictures[0])
+            model = wbcq.prune(model, pattern=pattern, macs=1 - sparsity, example=pictures[0])
         elif epochs >= _GRADUAL:
             how: dict[str, Any] = {"scope": scope, "score": "taylor", "schedule": "cubic"}
             prune = PruneConfig(sparsity, pattern, **how)
         else:
             how = {"scope": scope, "score": "taylor" if epochs else "l1", "loss": _loss}
-            labelled = _labelled(model, sets.train, calibration, seed)
-            model = wbcq.prune(model, sparsity, pattern=pattern, data=labelled, **how)
+            how["data"] = _labelled(model, sets.train, calibration, seed)
+            model = wbcq.prune(model, sparsity, pattern=pattern, example=pictures[0], **how)
         if epochs:
             checkpoint = (key, store.result(training)["history"], cells, seed, epochs)
             _tune(store, model, trained(store, training), sets, prune, *checkpoint)

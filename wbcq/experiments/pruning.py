@@ -80,7 +80,7 @@ def write(settings: Settings, store: Store) -> None:
         f"ms is for a batch of {BATCH} at {settings.size}x{settings.size} pixels, all forms of a "
         "network in turns. Sparsity is of the weights of convolutions and linear layers; "
         "layers that blocks do not fit stay dense, and channel pruning makes a smaller dense "
-        "network: its percentage is of channels. Without fine-tuning weights are pruned after "
+        "network: its percentage is of multiplications. Without fine-tuning weights are pruned after "
         f"training; fine-tuned is {settings.qat_epochs} epoch"
         f"{'s' * (settings.qat_epochs > 1)} with Taylor scores and the dense network as teacher, "
         "on the first fold; without, scores are L1, as the study's. Every "

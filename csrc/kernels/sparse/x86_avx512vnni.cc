@@ -19,7 +19,7 @@ namespace {
 
 constexpr size_t kLanes = 16;
 constexpr size_t kVectors = 4;
-constexpr bool kLoadsAhead = false;
+constexpr bool kLoadsAhead = true;
 constexpr bool kTwoSteps = false;
 
 using Ints = __m512i;
