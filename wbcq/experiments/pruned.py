@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from wbcq.experiments.training import (
 )
 from wbcq.experiments.units import Unit
 from wbcq.experiments.variants import keep_compiled
+from wbcq.pruning.api import Scope
 from wbcq.pruning.schedules import PruneConfig
 from wbcq.train import (
     TrainConfig,
@@ -59,6 +59,8 @@ _CHANNEL_PERCENT = (30, 50, 70)
 
 _BATCH = 32
 _RATE = 5e-4
+_CHANNEL_RATE = 2e-3
+"""Without half of its channels a network knows nothing: it learns as long and fast as a new one."""
 _GRADUAL = 3
 """From so many epochs on weights are pruned by and by; before, that costs what recovers them."""
 
@@ -75,7 +77,7 @@ class Spec:
     """
 
     pattern: str
-    scope: str
+    scope: Scope
     percent: int
     tuned: bool
 
@@ -88,7 +90,7 @@ class Spec:
 def specs(settings: Settings, arch: str, fold: int) -> list[Spec]:
     """What is made of a network: the study's curves, and on the first fold what is fine-tuned."""
     brief = settings.brief
-    scopes = ("global",) if brief else ("local", "global")
+    scopes: tuple[Scope, ...] = ("global",) if brief else ("local", "global")
     curve = [
         Spec("unstructured", scope, percent, False)
         for scope in scopes
@@ -99,15 +101,20 @@ def specs(settings: Settings, arch: str, fold: int) -> list[Spec]:
     patterns = ("1x4", "4x4") if brief else ("unstructured", "1x4", "2x4", "4x4")
     percents = (75,) if brief else _TUNED_PERCENT
     tuned = [Spec(pattern, "global", p, True) for pattern in patterns for p in percents]
-    if arch != MULTI_MODAL and importlib.util.find_spec("wbcq.pruning.channels") is not None:
-        channels = (50,) if brief else _CHANNEL_PERCENT
-        tuned += [Spec("channel", "global", percent, True) for percent in channels]
+    channels = (50,) if brief else _CHANNEL_PERCENT
+    tuned += [Spec("channel", "global", percent, True) for percent in channels]
     return [*curve, *tuned]
 
 
 def pruned_key(arch: str, fold: int, spec: Spec) -> str:
     """The unit that prunes a network in a way."""
     return f"pruning/{arch}/fold{fold}/{spec.name}"
+
+
+def _epochs(settings: Settings, spec: Spec) -> int:
+    if not spec.tuned:
+        return 0
+    return settings.epochs if spec.pattern == "channel" else settings.qat_epochs
 
 
 def pruned_unit(settings: Settings, arch: str, fold: int, spec: Spec) -> Unit:
@@ -123,7 +130,7 @@ def pruned_unit(settings: Settings, arch: str, fold: int, spec: Spec) -> Unit:
         "pattern": spec.pattern,
         "scope": spec.scope,
         "sparsity": spec.percent / 100,
-        "epochs": settings.qat_epochs if spec.tuned else 0,
+        "epochs": _epochs(settings, spec),
     }
     return Unit(key, make_pruned, arguments, needs=(training,))
 
@@ -137,7 +144,7 @@ def make_pruned(
     calibration: int,
     seed: int,
     pattern: str,
-    scope: str,
+    scope: Scope,
     sparsity: float,
     epochs: int,
 ) -> dict[str, Any]:
@@ -154,18 +161,17 @@ def make_pruned(
         warnings.simplefilter("ignore", wbcq.DenseLayersWarning)
         warnings.simplefilter("ignore", wbcq.FloatFallbackWarning)
         prune: PruneConfig | None = None
-        if pattern == "channel":
-            model = wbcq.prune(model, pattern=pattern, macs=1 - sparsity, example=pictures[0])
-        elif epochs >= _GRADUAL:
-            how: dict[str, Any] = {"scope": scope, "score": "taylor", "schedule": "cubic"}
-            prune = PruneConfig(sparsity, pattern, **how)
+        if pattern != "channel" and epochs >= _GRADUAL:
+            prune = PruneConfig(sparsity, pattern, scope=scope, score="taylor", schedule="cubic")
         else:
-            how = {"scope": scope, "score": "taylor" if epochs else "l1", "loss": _loss}
-            how["data"] = _labelled(model, sets.train, calibration, seed)
-            model = wbcq.prune(model, sparsity, pattern=pattern, example=pictures[0], **how)
+            how: dict[str, Any] = {"scope": scope, "score": "taylor" if epochs else "l1"}
+            how |= {"data": _labelled(model, sets.train, calibration, seed), "loss": _loss}
+            how |= {"macs": 1 - sparsity} if pattern == "channel" else {"sparsity": sparsity}
+            model = wbcq.prune(model, pattern=pattern, example=pictures[0], **how)
         if epochs:
             checkpoint = (key, store.result(training)["history"], cells, seed, epochs)
-            _tune(store, model, trained(store, training), sets, prune, *checkpoint)
+            rate = _CHANNEL_RATE if pattern == "channel" else _RATE
+            _tune(store, model, trained(store, training), sets, prune, rate, *checkpoint)
         config = wbcq.QuantConfig(class_names=sets.train.classes)
         quantized = wbcq.quantize(model, pictures, config=config, progress=False)
     zeros = check_zeros(model, quantized) if pattern != "channel" else 0
@@ -200,6 +206,7 @@ def _tune(
     teacher: nn.Module,
     sets: Sets,
     prune: PruneConfig | None,
+    rate: float,
     key: str,
     trained_as: Any,
     cells: Mapping[str, Any],
@@ -209,7 +216,7 @@ def _tune(
     config = TrainConfig(
         epochs=epochs,
         batch=_BATCH,
-        rate=_RATE,
+        rate=rate,
         repetition=REPETITION,
         seed=seed,
         device="auto",

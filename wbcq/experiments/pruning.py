@@ -80,11 +80,11 @@ def write(settings: Settings, store: Store) -> None:
         f"ms is for a batch of {BATCH} at {settings.size}x{settings.size} pixels, all forms of a "
         "network in turns. Sparsity is of the weights of convolutions and linear layers; "
         "layers that blocks do not fit stay dense, and channel pruning makes a smaller dense "
-        "network: its percentage is of multiplications. Without fine-tuning weights are pruned after "
-        f"training; fine-tuned is {settings.qat_epochs} epoch"
-        f"{'s' * (settings.qat_epochs > 1)} with Taylor scores and the dense network as teacher, "
-        "on the first fold; without, scores are L1, as the study's. Every "
-        "pruned weight was looked up in the program and is zero.",
+        "network: its percentage is of multiplications. Without fine-tuning weights are pruned "
+        f"after training; fine-tuned is {settings.qat_epochs} epoch"
+        f"{'s' * (settings.qat_epochs > 1)} ({settings.epochs}, as in training, for channels) with "
+        "Taylor scores and the dense network as teacher, on the first fold; without, scores are "
+        "L1, as the study's. Every pruned weight was looked up in the program and is zero.",
         "The study's figures are for its own private pictures: global, FP32, without fine-tuning.",
     ]
     if rows:
