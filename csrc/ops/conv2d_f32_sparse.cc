@@ -4,8 +4,8 @@
 
 #include "ops/conv2d_f32.h"
 #include "ops/sparse_inputs.h"
+#include "ops/sparse_schedule.h"
 #include "ops/sparse_weights.h"
-#include "ops/thread_grid.h"
 
 namespace wbcq {
 namespace {
@@ -41,7 +41,7 @@ class ConvSparseF32Op final : public Op {
     size_t bytes;
   };
   Scratch scratch(size_t chunks) const;
-  void run_unit(const ThreadGrid& grid, size_t pixels, size_t unit, const OpBuffers& buffers,
+  void run_unit(const SparseSchedule& schedule, size_t unit, const OpBuffers& buffers,
                 std::byte* scratch) const;
 
  private:
@@ -67,30 +67,26 @@ class ConvSparseF32Op final : public Op {
 
 class ConvSparseF32Plan final : public OpPlan {
  public:
-  ConvSparseF32Plan(const ConvSparseF32Op& op, const ThreadGrid& grid, size_t pixels)
-      : OpPlan(grid.units(), op.scratch(grid.unit_panels()).bytes),
+  ConvSparseF32Plan(const ConvSparseF32Op& op, const SparseSchedule& schedule)
+      : OpPlan(schedule.units(), op.scratch(schedule.most_chunks()).bytes),
         op_(op),
-        grid_(grid),
-        pixels_(pixels) {}
+        schedule_(schedule) {}
 
   void run(const OpBuffers& buffers, size_t first, size_t last, std::byte* scratch) const override {
     for (size_t unit = first; unit < last; ++unit) {
-      op_.run_unit(grid_, pixels_, unit, buffers, scratch);
+      op_.run_unit(schedule_, unit, buffers, scratch);
     }
   }
 
  private:
   const ConvSparseF32Op& op_;
-  ThreadGrid grid_;
-  size_t pixels_;  // of all pictures
+  SparseSchedule schedule_;
 };
 
 std::unique_ptr<OpPlan> ConvSparseF32Op::plan(size_t batch, size_t threads) const {
-  const size_t pixels = batch * output_.pixels();
-  const size_t tiles = ceil_div(pixels, kernel_.pixels);
-  const ThreadGrid grid(tiles, batch * inputs_.bytes(), weights_.chunks(), weights_.bytes(),
-                        threads);
-  return std::make_unique<ConvSparseF32Plan>(*this, grid, pixels);
+  const SparseShape shape = {batch * output_.pixels(), kernel_.pixels,   batch * inputs_.bytes(),
+                             weights_.chunks(),        weights_.bytes(), weights_.gather()};
+  return std::make_unique<ConvSparseF32Plan>(*this, SparseSchedule(shape, threads));
 }
 
 ConvSparseF32Op::Scratch ConvSparseF32Op::scratch(size_t chunks) const {
@@ -126,10 +122,10 @@ void ConvSparseF32Op::scatter(const OpBuffers& buffers, Range pixels, size_t chu
   kernel_.scatter(args);
 }
 
-void ConvSparseF32Op::run_unit(const ThreadGrid& grid, size_t pixels, size_t unit,
+void ConvSparseF32Op::run_unit(const SparseSchedule& schedule, size_t unit,
                                const OpBuffers& buffers, std::byte* memory) const {
-  const Range tiles = grid.tiles(unit);
-  const Range chunks = grid.panels(unit);
+  const Range pixels = schedule.pixels(unit);
+  const Range chunks = schedule.chunks(unit);
   const Scratch at = scratch(chunks.size());
   const auto pointers = reinterpret_cast<const uint8_t**>(memory);
   const auto lhs = reinterpret_cast<uint32_t*>(memory + at.lhs);
@@ -141,8 +137,8 @@ void ConvSparseF32Op::run_unit(const ThreadGrid& grid, size_t pixels, size_t uni
   args.lo = lo_;
   args.hi = hi_;
   const std::vector<SparsePart>& parts = weights_.parts();
-  for (size_t tile = tiles.begin; tile < tiles.end; ++tile) {
-    const Range range = {tile * kernel_.pixels, std::min((tile + 1) * kernel_.pixels, pixels)};
+  for (size_t first = pixels.begin; first < pixels.end; first += kernel_.pixels) {
+    const Range range = {first, std::min(first + kernel_.pixels, pixels.end)};
     args.pixels = range.size();
     inputs_.expand(buffers, range, pointers);
     for (const SparsePart& part : parts) {

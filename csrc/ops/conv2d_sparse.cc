@@ -5,8 +5,8 @@
 
 #include "ops/conv2d.h"
 #include "ops/sparse_inputs.h"
+#include "ops/sparse_schedule.h"
 #include "ops/sparse_weights.h"
-#include "ops/thread_grid.h"
 
 namespace wbcq {
 namespace {
@@ -62,7 +62,7 @@ class ConvSparseOp final : public Op {
     size_t bytes;
   };
   Scratch scratch(size_t chunks) const;
-  void run_unit(const ThreadGrid& grid, size_t pixels, size_t unit, const OpBuffers& buffers,
+  void run_unit(const SparseSchedule& schedule, size_t unit, const OpBuffers& buffers,
                 std::byte* scratch) const;
 
  private:
@@ -88,30 +88,26 @@ class ConvSparseOp final : public Op {
 
 class ConvSparsePlan final : public OpPlan {
  public:
-  ConvSparsePlan(const ConvSparseOp& op, const ThreadGrid& grid, size_t pixels)
-      : OpPlan(grid.units(), op.scratch(grid.unit_panels()).bytes),
+  ConvSparsePlan(const ConvSparseOp& op, const SparseSchedule& schedule)
+      : OpPlan(schedule.units(), op.scratch(schedule.most_chunks()).bytes),
         op_(op),
-        grid_(grid),
-        pixels_(pixels) {}
+        schedule_(schedule) {}
 
   void run(const OpBuffers& buffers, size_t first, size_t last, std::byte* scratch) const override {
     for (size_t unit = first; unit < last; ++unit) {
-      op_.run_unit(grid_, pixels_, unit, buffers, scratch);
+      op_.run_unit(schedule_, unit, buffers, scratch);
     }
   }
 
  private:
   const ConvSparseOp& op_;
-  ThreadGrid grid_;
-  size_t pixels_;  // of all pictures
+  SparseSchedule schedule_;
 };
 
 std::unique_ptr<OpPlan> ConvSparseOp::plan(size_t batch, size_t threads) const {
-  const size_t pixels = batch * output_.pixels();
-  const size_t tiles = ceil_div(pixels, kernel_.pixels);
-  const ThreadGrid grid(tiles, batch * inputs_.bytes(), weights_.chunks(), weights_.bytes(),
-                        threads);
-  return std::make_unique<ConvSparsePlan>(*this, grid, pixels);
+  const SparseShape shape = {batch * output_.pixels(), kernel_.pixels,   batch * inputs_.bytes(),
+                             weights_.chunks(),        weights_.bytes(), weights_.gather()};
+  return std::make_unique<ConvSparsePlan>(*this, SparseSchedule(shape, threads));
 }
 
 ConvSparseOp::Scratch ConvSparseOp::scratch(size_t chunks) const {
@@ -151,10 +147,10 @@ void ConvSparseOp::finish(const OpBuffers& buffers, Range pixels, size_t chunk,
   rounding_.apply_table(args.pixels, args.pixel_stride, args.count, args.bytes);
 }
 
-void ConvSparseOp::run_unit(const ThreadGrid& grid, size_t pixels, size_t unit,
-                            const OpBuffers& buffers, std::byte* memory) const {
-  const Range tiles = grid.tiles(unit);
-  const Range chunks = grid.panels(unit);
+void ConvSparseOp::run_unit(const SparseSchedule& schedule, size_t unit, const OpBuffers& buffers,
+                            std::byte* memory) const {
+  const Range pixels = schedule.pixels(unit);
+  const Range chunks = schedule.chunks(unit);
   const Scratch at = scratch(chunks.size());
   const auto pointers = reinterpret_cast<const uint8_t**>(memory);
   const auto lhs = reinterpret_cast<uint32_t*>(memory + at.lhs);
@@ -172,8 +168,8 @@ void ConvSparseOp::run_unit(const ThreadGrid& grid, size_t pixels, size_t unit,
   args.hi = rounding_.hi();
   args.out = memory + at.out;
   const std::vector<SparsePart>& parts = weights_.parts();
-  for (size_t tile = tiles.begin; tile < tiles.end; ++tile) {
-    const Range range = {tile * kernel_.pixels, std::min((tile + 1) * kernel_.pixels, pixels)};
+  for (size_t first = pixels.begin; first < pixels.end; first += kernel_.pixels) {
+    const Range range = {first, std::min(first + kernel_.pixels, pixels.end)};
     args.pixels = range.size();
     inputs_.expand(buffers, range, pointers);
     for (const SparsePart& part : parts) {

@@ -86,7 +86,7 @@ size_t sparse_part_quads(const SparseKernel& kernel) {
 }
 
 SparseWeights::SparseWeights(const SparseSource& source, SparseScales scales, size_t form)
-    : segments_(source.segments()), scales_(std::move(scales)) {
+    : segments_(source.segments()), form_(form), scales_(std::move(scales)) {
   const size_t outputs = round_up(source.outputs, kSparseChunk);
   places_.resize(outputs);
   scales_.start.resize(outputs);
@@ -112,6 +112,15 @@ size_t SparseWeights::bytes() const {
   return bytes;
 }
 
+// A quad takes as long as a step of a list, what is done for a group of outputs as five (AVX-512
+// and AVX2, docs/design/sparse.md).
+double SparseWeights::gather() const {
+  constexpr size_t kGroupSteps = 5;
+  const size_t groups = places_.size() / kSparseGroup;
+  const size_t steps = blocks_.size() / kSparseStepDwords[form_] + groups * kGroupSteps;
+  return static_cast<double>(quads_ * chunks()) / static_cast<double>(steps);
+}
+
 // Into parts of equal numbers of quads.
 void SparseWeights::split_depth(const SparseSource& source) {
   size_t tap_quads = 0;
@@ -124,6 +133,7 @@ void SparseWeights::split_depth(const SparseSource& source) {
     SparsePart& part = parts_.emplace_back();
     size_t left = split_evenly(quads, count, p).size();
     most_quads_ = std::max(most_quads_, left);
+    quads_ += left;
     while (left > 0) {
       const size_t input_bytes = source.input_bytes[segment % source.input_bytes.size()];
       const size_t bytes = std::min(input_bytes - first, left * kSparseQuad);

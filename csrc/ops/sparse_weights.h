@@ -87,6 +87,8 @@ class SparseWeights {
   const std::vector<SparsePart>& parts() const { return parts_; }
   double density() const { return density_; }
   size_t bytes() const;
+  // Bringing a tile into lane order, in times of a chunk of outputs.
+  double gather() const;
   // Where a tile finds what belongs to a chunk of outputs.
   void point(const SparsePart& part, size_t chunk, SparseTile& tile) const {
     const size_t output = chunk * kSparseChunk;
@@ -117,6 +119,8 @@ class SparseWeights {
   void pack_part(const SparseSource& source, size_t form, SparsePart& part);
 
   size_t segments_;
+  size_t form_;
+  size_t quads_ = 0;
   size_t most_quads_ = 0;
   double density_;
   std::vector<SparsePart> parts_;

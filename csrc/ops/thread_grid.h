@@ -18,12 +18,20 @@ class ThreadGrid {
   // The most even division wins; among equals the one that moves the fewest bytes: every part of
   // the tiles (tile_bytes, all together) reads its part of the weights and the other way round.
   ThreadGrid(size_t tiles, size_t tile_bytes, size_t panels, size_t panel_bytes, size_t threads)
+      : ThreadGrid(tiles, tile_bytes, panels, panel_bytes, threads,
+                   [](size_t unit_tiles, size_t unit_panels) { return unit_tiles * unit_panels; }) {
+  }
+
+  // work_of(tiles, panels) is the time of a unit.
+  template <typename Work>
+  ThreadGrid(size_t tiles, size_t tile_bytes, size_t panels, size_t panel_bytes, size_t threads,
+             const Work& work_of)
       : tiles_(tiles), panels_(panels) {
-    size_t best_work = tiles * panels;
+    auto best_work = work_of(tiles, panels);
     size_t best_bytes = panel_bytes + tile_bytes;
     for (size_t tile_parts = 1; tile_parts <= std::min(threads, tiles); ++tile_parts) {
       const size_t panel_parts = std::min(threads / tile_parts, panels);
-      const size_t work = ceil_div(tiles, tile_parts) * ceil_div(panels, panel_parts);
+      const auto work = work_of(ceil_div(tiles, tile_parts), ceil_div(panels, panel_parts));
       const size_t bytes = panel_bytes * tile_parts + tile_bytes * panel_parts;
       if (work < best_work || (work == best_work && bytes < best_bytes)) {
         best_work = work;
