@@ -2,10 +2,10 @@
 """What zeros in the weights are worth: the engine's sparse kernels against its dense ones.
 
 Layers: sparse against the dense *direct* kernel. Whole networks: with the engine's own choice for
-each layer against the best dense kernels, Winograd included. Zeros are drawn at random, in blocks
-of 1x4 or 4x4 (outputs x consecutive input channels), or 1x1: single weights, which pay with
---float, where everything is float32. Everything that is compared takes turns in one run. Writes
-``NAME.json`` and ``NAME.md``.
+each layer against the best dense kernels, Winograd included. Zeros are drawn at random (layers) or
+the least of random weights (networks), in blocks of 1x4 or 4x4 (outputs x consecutive input
+channels), or 1x1: single weights, which pay with --float, where everything is float32. What is
+compared takes turns in one run. Writes ``NAME.json`` and ``NAME.md``.
 """
 
 from __future__ import annotations
@@ -137,22 +137,29 @@ def measure_layers(args: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def prune_module(module: Any, pattern: str, sparsity: float, rng: np.random.Generator) -> None:
-    """Zeros in place in every convolution without groups but the first."""
+def pruned(module: Any, pattern: str, sparsity: float, x: Any) -> Any:
+    """A copy with zeros in every convolution without groups but the first.
+
+    They are the least weights, in blocks of the engine's order of channels.
+    """
     import torch
 
-    layers = [m for m in module.modules() if isinstance(m, torch.nn.Conv2d) and m.groups == 1]
-    for layer in layers[1:]:
-        weight = layer.weight.detach()
-        keep = draw_mask(tuple(weight.permute(0, 2, 3, 1).shape), pattern, sparsity, rng)
-        with torch.no_grad():
-            layer.weight.mul_(torch.from_numpy(keep).permute(0, 3, 1, 2))
+    import wbcq
+
+    layers = [
+        name
+        for name, layer in module.named_modules()
+        if isinstance(layer, torch.nn.Conv2d) and layer.groups == 1
+    ]
+    kind = "unstructured" if pattern == "1x1" else pattern
+    zeros = wbcq.prune(module, sparsity, pattern=kind, layers=layers[1:], example=x)
+    return wbcq.pruning.make_permanent(zeros)
 
 
 def pruned_network(
     name: str, pattern: str, sparsity: float, size: int, is_float: bool
 ) -> tuple[bytes, np.ndarray]:
-    """The file of a network with zeros in every convolution without groups but the first."""
+    """The file of a pruned network of random weights, and pictures for it."""
     import torch
 
     import wbcq
@@ -164,7 +171,7 @@ def pruned_network(
     with torch.no_grad():
         module(x[:2])
     module.eval()
-    prune_module(module, pattern, sparsity, np.random.default_rng(3))
+    module = pruned(module, pattern, sparsity, x[:1])
     if is_float:
         return wbcq.compile_float(module, x[:2]).to_bytes(), x.numpy()
     config = QuantConfig(activation_observer="minmax", bias_correction=False)

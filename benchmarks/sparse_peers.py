@@ -13,11 +13,10 @@ import warnings
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 from interleave import interleave
 from machine import cpu_name
 from peer_engines import Call, Network, available
-from sparse import PATTERNS, prune_module
+from sparse import PATTERNS, pruned
 from torch import nn
 
 OURS = "wbcq int8"
@@ -37,9 +36,7 @@ class PrunedNetwork(Network):
         """With zeros in every convolution without groups but the first."""
         pattern, sparsity = self.__dict__["_zeros"]
         module = Network(self.name, self.batch, self.root).module
-        if sparsity > DENSE:
-            prune_module(module, pattern, sparsity, np.random.default_rng(3))
-        return module
+        return pruned(module, pattern, sparsity, self.tensors) if sparsity > DENSE else module
 
 
 def load_ours(network: Network, threads: int) -> Call:
