@@ -91,7 +91,7 @@ size_t choose(const SparseSource& source, SparseUse use, const SparseCosts* cost
   const double depth = static_cast<double>(census.quads) / outputs;
   const size_t tile = source.kernel->pixels;
   const double parts = static_cast<double>(
-      ceil_div(census.quads / source.outputs, sparse_part_quads(*source.kernel)));
+      ceil_div(census.quads / source.outputs, sparse_part_quads(*source.kernel, form)));
   const double groups = outputs / kSparseGroup;
   double sparse = blocks[form] + costs->quad * depth + costs->group * groups +
                   costs->spill * outputs * (parts - 1);

@@ -8,10 +8,6 @@
 namespace wbcq {
 namespace {
 
-// Of a tile's activations in lane order: a share of L1 (32 to 48 KB) that leaves room for sums and
-// blocks on their way through.
-constexpr size_t kPartBytes = 36 * 1024;
-
 // Where the weights of each segment begin, for one output channel.
 std::vector<size_t> segment_offsets(const SparseSource& source) {
   std::vector<size_t> offsets;
@@ -81,8 +77,8 @@ bool may_be_sparse(const SparseSource& source) {
   return zeros > 0;
 }
 
-size_t sparse_part_quads(const SparseKernel& kernel) {
-  return kPartBytes / (kernel.pixels * kSparseQuad);
+size_t sparse_part_quads(const SparseKernel& kernel, size_t form) {
+  return kernel.part_bytes[form] / (kernel.pixels * kSparseQuad);
 }
 
 SparseWeights::SparseWeights(const SparseSource& source, SparseScales scales, size_t form)
@@ -126,7 +122,7 @@ void SparseWeights::split_depth(const SparseSource& source) {
   size_t tap_quads = 0;
   for (const size_t bytes : source.input_bytes) tap_quads += ceil_div(bytes, kSparseQuad);
   const size_t quads = tap_quads * source.taps;
-  const size_t count = ceil_div(quads, sparse_part_quads(*source.kernel));
+  const size_t count = ceil_div(quads, sparse_part_quads(*source.kernel, form_));
   size_t segment = 0;
   size_t first = 0;
   for (size_t p = 0; p < count; ++p) {

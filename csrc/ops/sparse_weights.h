@@ -74,7 +74,7 @@ SparseCensus take_census(const SparseSource& source);
 // counting them.
 bool may_be_sparse(const SparseSource& source);
 // The most quads of a part of the depth.
-size_t sparse_part_quads(const SparseKernel& kernel);
+size_t sparse_part_quads(const SparseKernel& kernel, size_t form);
 
 class SparseWeights {
  public:

@@ -58,6 +58,7 @@ namespace wbcq {
 const SparseKernel sparse_arm_neon = {
     {"sparse_u8_u8_s8c_1x4_neon", "sparse_u8_u8_s8c_4x4_neon"},
     kPixels,
+    {kSparsePartBytes, kSparsePartBytes},
     /*lhs_offset=*/128,
     gather_chunks<true>,
     gather_chunks<false>,

@@ -58,6 +58,7 @@ namespace wbcq {
 const SparseKernel sparse_arm_neondot = {
     {"sparse_u8_u8_s8c_1x4_neondot", "sparse_u8_u8_s8c_4x4_neondot"},
     kPixels,
+    {kSparsePartBytes, kSparsePartBytes},
     /*lhs_offset=*/128,
     gather_chunks<true>,
     gather_chunks<false>,

@@ -150,6 +150,7 @@ void run_float(const SparseFloatTile& tile) {
 const SparseKernel sparse_reference = {
     {"sparse_u8_u8_s8c_1x4_reference", "sparse_u8_u8_s8c_4x4_reference"},
     kPixels,
+    {kSparsePartBytes, kSparsePartBytes},
     /*lhs_offset=*/0,
     gather,
     gather,

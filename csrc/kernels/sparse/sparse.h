@@ -134,9 +134,16 @@ inline constexpr size_t kSparseForms = 2;
 inline constexpr size_t kSparseOutputs[kSparseForms] = {1, 4};     // of a block
 inline constexpr size_t kSparseStepDwords[kSparseForms] = {6, 5};  // of a group's list
 
+// Of activations in lane order: what stays in L1 (32 to 48 KB) and leaves room for sums and blocks
+// on their way through.
+inline constexpr size_t kSparsePartBytes = 36 * 1024;
+
 struct SparseKernel {
   const char* names[kSparseForms];
   size_t pixels;  // the most of a tile
+  // A tile's activations of one part of the depth. Where a row is loaded for several outputs, L2
+  // may hold a part of them, and fewer parts spill fewer sums.
+  size_t part_bytes[kSparseForms];
   int32_t lhs_offset;
   SparseGatherFn gather;        // subtracts lhs_offset, modulo 256
   SparseGatherFn gather_plain;  // for the residual, and floats

@@ -203,6 +203,7 @@ namespace wbcq {
 const SparseKernel sparse_x86_avx2 = {
     {"sparse_u8_u8_s8c_1x4_avx2", "sparse_u8_u8_s8c_4x4_avx2"},
     kPixels,
+    {kSparsePartBytes, kSparsePartBytes},
     /*lhs_offset=*/128,
     gather_chunks<true>,
     gather_chunks<false>,

@@ -210,6 +210,7 @@ namespace wbcq {
 const SparseKernel sparse_x86_avx512vnni = {
     {"sparse_u8_u8_s8c_1x4_avx512vnni", "sparse_u8_u8_s8c_4x4_avx512vnni"},
     kPixels,
+    {kSparsePartBytes, 2 * kSparsePartBytes},
     /*lhs_offset=*/0,
     gather,
     gather,
