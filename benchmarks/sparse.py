@@ -31,7 +31,7 @@ from resnet18_shapes import ConvShape, conv_program, float_conv_program
 from wbcq import _core
 from wbcq.engine.program_file import program_bytes
 
-PATTERNS = {"1x4": (1, 4), "4x4": (4, 4), "1x1": (1, 1)}
+PATTERNS = {"1x4": (1, 4), "2x4": (2, 4), "4x4": (4, 4), "1x1": (1, 1)}
 MAPS = ((128, 56), (128, 28), (256, 28), (256, 14), (512, 14), (512, 7))
 NETWORKS = ("resnet18", "mobilenet_v2", "shufflenet_v2_x1_0")
 

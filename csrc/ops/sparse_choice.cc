@@ -24,12 +24,12 @@ struct SparseCosts {
 
 const SparseCosts* costs_of(Isa isa) {
   // Measured.
-  static constexpr SparseCosts kAvx512Vnni = {{2.9, 8.5}, 10, 52, 8, 2.1, 52, 0.6};
-  static constexpr SparseCosts kAvx2 = {{3.2, 12.4}, 9, 33, 4, 2.7, 23, 0.3};
+  static constexpr SparseCosts kAvx512Vnni = {{2.9, 4.5, 8.5}, 10, 52, 8, 2.1, 52, 0.6};
+  static constexpr SparseCosts kAvx2 = {{3.2, 5.9, 12.4}, 9, 33, 4, 2.7, 23, 0.3};
   // Modelled, not measured: the loops' cycles on the in-order cores, Cortex-A53 and Cortex-A55,
   // where sparse gains least; one instruction a cycle outside the loops.
-  static constexpr SparseCosts kNeon = {{17.4, 46}, 22, 120, 8, 12.2, 60, 0.3};
-  static constexpr SparseCosts kNeonDot = {{14.3, 26}, 43, 225, 12, 3.8, 110, 0.3};
+  static constexpr SparseCosts kNeon = {{17.4, 27, 46}, 22, 120, 8, 12.2, 60, 0.3};
+  static constexpr SparseCosts kNeonDot = {{14.3, 18.2, 26}, 43, 225, 12, 3.8, 110, 0.3};
   switch (isa) {
     case Isa::kAvx512Vnni:
       return &kAvx512Vnni;
@@ -49,11 +49,11 @@ const SparseCosts* costs_of(Isa isa) {
 // A quad is one channel.
 const SparseCosts* float_costs_of(Isa isa) {
   // Measured.
-  static constexpr SparseCosts kAvx512Vnni = {{2.9, 7.5}, 16, 100, 9, 2.1, 56, 1};
-  static constexpr SparseCosts kAvx2 = {{1.4, 4.3}, 7.5, 52, 3, 1.04, 11, 1};
+  static constexpr SparseCosts kAvx512Vnni = {{2.9, 4.2, 7.5}, 16, 100, 9, 2.1, 56, 1};
+  static constexpr SparseCosts kAvx2 = {{1.4, 2.3, 4.3}, 7.5, 52, 3, 1.04, 11, 1};
   // Modelled as above.
-  static constexpr SparseCosts kNeon = {{8.8, 29}, 22, 120, 8, 4, 30, 1};
-  static constexpr SparseCosts kNeonDot = {{14.5, 25}, 43, 230, 12, 4.3, 60, 1};
+  static constexpr SparseCosts kNeon = {{8.8, 15.5, 29}, 22, 120, 8, 4, 30, 1};
+  static constexpr SparseCosts kNeonDot = {{14.5, 18, 25}, 43, 230, 12, 4.3, 60, 1};
   switch (isa) {
     case Isa::kAvx512Vnni:
       return &kAvx512Vnni;
@@ -84,7 +84,7 @@ size_t choose(const SparseSource& source, SparseUse use, const SparseCosts* cost
   for (size_t form = 0; form < kSparseForms; ++form) {
     blocks[form] = costs->blocks[form] * static_cast<double>(census.blocks[form]);
   }
-  const size_t form = blocks[1] < blocks[0] ? 1 : 0;
+  const auto form = static_cast<size_t>(std::min_element(blocks, blocks + kSparseForms) - blocks);
   if (always) return form;
 
   const auto outputs = static_cast<double>(source.outputs);

@@ -30,6 +30,11 @@ int32_t quad_at(const SparseSource& source, size_t offset, size_t bytes) {
   return quad;
 }
 
+// Whether any weight of a block is not zero.
+bool is_block(const int32_t* quads, size_t form) {
+  return std::any_of(quads, quads + kSparseOutputs[form], [](int32_t quad) { return quad != 0; });
+}
+
 // The weights of a group's outputs for one quad; zero beyond the last output. False if all are.
 bool read_group(const SparseSource& source, size_t group, size_t offset, size_t bytes,
                 int32_t (&quads)[kSparseGroup]) {
@@ -57,8 +62,11 @@ SparseCensus take_census(const SparseSource& source) {
       for (size_t b = 0; b < bytes; b += kSparseQuad) {
         int32_t quads[kSparseGroup];
         if (!read_group(source, group, offsets[segment] + b, bytes - b, quads)) continue;
-        ++census.blocks[1];
-        for (const int32_t quad : quads) census.blocks[0] += quad != 0 ? 1 : 0;
+        for (size_t form = 0; form < kSparseForms; ++form) {
+          for (size_t o = 0; o < kSparseGroup; o += kSparseOutputs[form]) {
+            census.blocks[form] += is_block(quads + o, form) ? 1 : 0;
+          }
+        }
       }
     }
   }
@@ -162,18 +170,14 @@ void SparseWeights::pack_part(const SparseSource& source, size_t form, SparsePar
       const size_t bytes = source.input_bytes[piece.segment % source.input_bytes.size()];
       for (size_t b = piece.first_byte; b < piece.first_byte + piece.bytes; b += kSparseQuad) {
         for (size_t i = 0; i < kSparseChunk / kSparseGroup; ++i) {
-          Block block = {row, {}};
           const size_t group = chunk * kSparseChunk / kSparseGroup + i;
-          if (!read_group(source, group, offsets[piece.segment] + b, bytes - b, block.weights)) {
-            continue;
-          }
-          if (block_outputs == kSparseGroup) {
-            lists[i].push_back(block);
-            continue;
-          }
-          for (size_t o = 0; o < kSparseGroup; ++o) {
-            if (block.weights[o] == 0) continue;
-            lists[i * kSparseGroup + o].push_back({row, {block.weights[o]}});
+          int32_t quads[kSparseGroup];
+          if (!read_group(source, group, offsets[piece.segment] + b, bytes - b, quads)) continue;
+          for (size_t o = 0; o < kSparseGroup; o += block_outputs) {
+            if (!is_block(quads + o, form)) continue;
+            Block block = {row, {}};
+            std::copy_n(quads + o, block_outputs, block.weights);
+            lists[(i * kSparseGroup + o) / block_outputs].push_back(block);
           }
         }
         ++row;
@@ -208,11 +212,8 @@ void SparseWeights::pack_part(const SparseSource& source, size_t form, SparsePar
         }
         const size_t at = blocks_.size();
         blocks_.resize(at + kSparseStepDwords[form]);
-        if (form == 0) {
-          std::memcpy(blocks_.data() + at, rows, sizeof(rows));
-        } else {
-          blocks_[at] = rows[0];
-        }
+        const size_t row_dwords = kSparseStepDwords[form] - kSparseGroup;
+        std::memcpy(blocks_.data() + at, rows, row_dwords * sizeof(int32_t));
         std::copy_n(weights, kSparseGroup, blocks_.end() - kSparseGroup);
       }
     }

@@ -56,16 +56,16 @@ WBCQ_INLINE Ints total(const Sums& sums) { return vpaddq_s32(sums.low, sums.high
 namespace wbcq {
 
 const SparseKernel sparse_arm_neon = {
-    {"sparse_u8_u8_s8c_1x4_neon", "sparse_u8_u8_s8c_4x4_neon"},
+    {"sparse_u8_u8_s8c_1x4_neon", "sparse_u8_u8_s8c_2x4_neon", "sparse_u8_u8_s8c_4x4_neon"},
     kPixels,
-    {kSparsePartBytes, kSparsePartBytes},
+    {kSparsePartBytes, kSparsePartBytes, kSparsePartBytes},
     /*lhs_offset=*/128,
     gather_chunks<true>,
     gather_chunks<false>,
     scatter_chunks,
-    {run_u8<1>, run_u8<4>},
-    {run_f32<1>, run_f32<4>},
-    {"sparse_f32_f32_f32_1x1_neon", "sparse_f32_f32_f32_4x1_neon"},
-    {run_float<1>, run_float<4>}};
+    {run_u8<1>, run_u8<2>, run_u8<4>},
+    {run_f32<1>, run_f32<2>, run_f32<4>},
+    {"sparse_f32_f32_f32_1x1_neon", "sparse_f32_f32_f32_2x1_neon", "sparse_f32_f32_f32_4x1_neon"},
+    {run_float<1>, run_float<2>, run_float<4>}};
 
 }  // namespace wbcq

@@ -56,16 +56,18 @@ WBCQ_INLINE Ints total(const Sums& sums) { return sums.v; }
 namespace wbcq {
 
 const SparseKernel sparse_arm_neondot = {
-    {"sparse_u8_u8_s8c_1x4_neondot", "sparse_u8_u8_s8c_4x4_neondot"},
+    {"sparse_u8_u8_s8c_1x4_neondot", "sparse_u8_u8_s8c_2x4_neondot",
+     "sparse_u8_u8_s8c_4x4_neondot"},
     kPixels,
-    {kSparsePartBytes, kSparsePartBytes},
+    {kSparsePartBytes, kSparsePartBytes, kSparsePartBytes},
     /*lhs_offset=*/128,
     gather_chunks<true>,
     gather_chunks<false>,
     scatter_chunks,
-    {run_u8<1>, run_u8<4>},
-    {run_f32<1>, run_f32<4>},
-    {"sparse_f32_f32_f32_1x1_neondot", "sparse_f32_f32_f32_4x1_neondot"},
-    {run_float<1>, run_float<4>}};
+    {run_u8<1>, run_u8<2>, run_u8<4>},
+    {run_f32<1>, run_f32<2>, run_f32<4>},
+    {"sparse_f32_f32_f32_1x1_neondot", "sparse_f32_f32_f32_2x1_neondot",
+     "sparse_f32_f32_f32_4x1_neondot"},
+    {run_float<1>, run_float<2>, run_float<4>}};
 
 }  // namespace wbcq

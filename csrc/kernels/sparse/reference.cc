@@ -78,6 +78,17 @@ void store_f32(const SparseTile& tile, size_t output, const uint32_t (&sums)[kPi
   }
 }
 
+// Of the four outputs of a step.
+struct StepRows {
+  StepRows(const int32_t* blocks, size_t form) : outputs(kSparseOutputs[form]) {
+    std::memcpy(rows, blocks, (kSparseStepDwords[form] - kSparseGroup) * sizeof(int32_t));
+  }
+  size_t operator[](size_t o) const { return rows[o / outputs]; }
+
+  size_t outputs;
+  uint16_t rows[kSparseGroup];
+};
+
 void run(const SparseTile& tile, size_t form, bool head) {
   const int32_t* blocks = tile.blocks;
   for (size_t group = 0; group < tile.groups; ++group) {
@@ -90,11 +101,10 @@ void run(const SparseTile& tile, size_t form, bool head) {
       }
     }
     for (uint32_t step = 0; step < tile.counts[group]; ++step) {
-      uint16_t rows[kSparseGroup];
-      std::memcpy(rows, blocks, sizeof(rows));
+      const StepRows rows(blocks, form);
       const int32_t* weights = blocks + kSparseStepDwords[form] - kSparseGroup;
       for (size_t o = 0; o < kSparseGroup; ++o) {
-        add_block(tile, form == 0 ? rows[o] : static_cast<size_t>(blocks[0]), weights[o], sums[o]);
+        add_block(tile, rows[o], weights[o], sums[o]);
       }
       blocks += kSparseStepDwords[form];
     }
@@ -123,12 +133,11 @@ void run_float(const SparseFloatTile& tile) {
       std::fill_n(tile.sums + outputs[o] * kPixels, tile.pixels, tile.bias[outputs[o]]);
     }
     for (uint32_t step = 0; step < tile.counts[group]; ++step) {
-      uint16_t rows[kSparseGroup];
+      const StepRows rows(blocks, kForm);
       float weights[kSparseGroup];
-      std::memcpy(rows, blocks, sizeof(rows));
       std::memcpy(weights, blocks + kSparseStepDwords[kForm] - kSparseGroup, sizeof(weights));
       for (size_t o = 0; o < kSparseGroup; ++o) {
-        const float* x = tile.lhs + (kForm == 0 ? rows[o] : static_cast<size_t>(*blocks)) * kPixels;
+        const float* x = tile.lhs + rows[o] * kPixels;
         float* sums = tile.sums + outputs[o] * kPixels;
         for (size_t p = 0; p < tile.pixels; ++p) sums[p] += x[p] * weights[o];
       }
@@ -148,16 +157,18 @@ void run_float(const SparseFloatTile& tile) {
 }  // namespace
 
 const SparseKernel sparse_reference = {
-    {"sparse_u8_u8_s8c_1x4_reference", "sparse_u8_u8_s8c_4x4_reference"},
+    {"sparse_u8_u8_s8c_1x4_reference", "sparse_u8_u8_s8c_2x4_reference",
+     "sparse_u8_u8_s8c_4x4_reference"},
     kPixels,
-    {kSparsePartBytes, kSparsePartBytes},
+    {kSparsePartBytes, kSparsePartBytes, kSparsePartBytes},
     /*lhs_offset=*/0,
     gather,
     gather,
     scatter,
-    {run<0, false>, run<1, false>},
-    {run<0, true>, run<1, true>},
-    {"sparse_f32_f32_f32_1x1_reference", "sparse_f32_f32_f32_4x1_reference"},
-    {run_float<0>, run_float<1>}};
+    {run<0, false>, run<1, false>, run<2, false>},
+    {run<0, true>, run<1, true>, run<2, true>},
+    {"sparse_f32_f32_f32_1x1_reference", "sparse_f32_f32_f32_2x1_reference",
+     "sparse_f32_f32_f32_4x1_reference"},
+    {run_float<0>, run_float<1>, run_float<2>}};
 
 }  // namespace wbcq

@@ -1,8 +1,8 @@
 // Products of activations with weights that are mostly zero.
 //
-// Weights are kept in blocks of 4 consecutive input channels by 1 or 4 output channels; blocks of
-// zeros are left out. A vector lane holds one output pixel: a block is one load of 4 channels of as
-// many pixels as a vector has lanes, and one dot product of that vector with 4 broadcast weights
+// Weights are kept in blocks of 4 consecutive input channels by 1, 2 or 4 output channels; blocks
+// of zeros are left out. A vector lane holds one output pixel: a block is one load of 4 channels of
+// as many pixels as a vector has lanes, and one dot product of that vector with 4 broadcast weights
 // for each of its outputs. The position of a block is nothing but where that load begins, so zeros
 // that are left out cost nothing, wherever they are.
 //
@@ -14,7 +14,7 @@
 // Sums are exact modulo 2^32 and every float operation is one binary32 operation rounded to nearest
 // even: the bits of kernels/gemm (docs/design/numerics.md).
 //
-// In float a dword is one channel instead of four, and a block one weight of 1 or 4 outputs:
+// In float a dword is one channel instead of four, and a block one weight of 1, 2 or 4 outputs:
 //
 //   clamp(bias[o] + sum over weights of lhs[row][p] * w[o] [+ residual[o][p]], lo, hi)
 //
@@ -70,11 +70,13 @@ struct SparseScatter {
 // part to part.
 //
 // outputs   [4 * groups] which output each place in a group stands for: an index into start, mult,
-//           bias and the rows of sums and of f32 results. 4x4 blocks: four that follow one another.
+//           bias and the rows of sums and of f32 results. Those of a block follow one another.
 // counts    [groups] steps of each list.
-// blocks    the lists, one after another. 1x4: a step is a block of each output of the group: four
-//           16-bit rows of lhs, then a dword of weights for each; shorter lists are filled up with
-//           zero weights. 4x4: a step is one block, the row of lhs and four dwords of weights.
+// blocks    the lists, one after another. A step covers the four outputs of the group by four
+// blocks
+//           of 1x4, two of 2x4 or one of 4x4: the row of lhs of each in 16 bits, filled up to whole
+//           dwords, then a dword of weights for each output. The group's shorter lists are filled
+//           up with zero weights.
 // lhs       [quads][pixels] quads. Where the kernel's lhs_offset is 128 gather() has subtracted it.
 // sums      int32 [outputs][pixels]: what the parts of the depth before this one gave, and what
 //           this one leaves for the next. Not used by run_u8 for a part that is first and last.
@@ -129,10 +131,10 @@ struct SparseFloatTile {
 
 using SparseFloatTileFn = void (*)(const SparseFloatTile& tile);
 
-// For each shape of blocks: 1x4, then 4x4; in float 1x1, then 4x1.
-inline constexpr size_t kSparseForms = 2;
-inline constexpr size_t kSparseOutputs[kSparseForms] = {1, 4};     // of a block
-inline constexpr size_t kSparseStepDwords[kSparseForms] = {6, 5};  // of a group's list
+// For each shape of blocks: 1x4, 2x4, 4x4; in float 1x1, 2x1, 4x1.
+inline constexpr size_t kSparseForms = 3;
+inline constexpr size_t kSparseOutputs[kSparseForms] = {1, 2, 4};     // of a block
+inline constexpr size_t kSparseStepDwords[kSparseForms] = {6, 5, 5};  // of a group's list
 
 // Of activations in lane order: what stays in L1 (32 to 48 KB) and leaves room for sums and blocks
 // on their way through.

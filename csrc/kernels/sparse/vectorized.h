@@ -3,7 +3,7 @@
 //
 // The including file defines before, in its anonymous namespace:
 //   kLanes, kVectors             dwords of a vector; vectors of a tile
-//   kLoadsAhead                  whether loads stand before the products of the output before
+//   kLoadsAhead                  whether loads stand before the products of the block before
 //   kTwoSteps                    whether products of two steps are added before their sum is
 //   Ints                         kLanes int32
 //   Sums                         what products are added to; Sums::of(Ints)
@@ -33,22 +33,34 @@ WBCQ_INLINE void load_row(const uint8_t* row, Quads (&quads)[kUsed]) {
   for (size_t v = 0; v < kUsed; ++v) quads[v] = load_quads(row + v * kLanes * kSparseQuad);
 }
 
-// A step of a group's list. Loads are what limits: one brings four rows, one four weights.
+template <size_t kOutputs>
+inline constexpr size_t kForm = kOutputs / 2;
+static_assert(kSparseOutputs[kForm<1>] == 1 && kSparseOutputs[kForm<2>] == 2 &&
+              kSparseOutputs[kForm<4>] == 4);
+
+template <size_t kOutputs>
+inline constexpr size_t kRowDwords = kSparseStepDwords[kForm<kOutputs>] - kSparseGroup;
+
+// The rows of a step, 16 bits each. GCC would put four bytes together with zeros in memory.
+template <size_t kOutputs>
+WBCQ_INLINE uint64_t load_rows(const int32_t* blocks) {
+  if constexpr (kRowDwords<kOutputs> == 1) return static_cast<uint32_t>(*blocks);
+  uint64_t rows;
+  __builtin_memcpy(&rows, blocks, sizeof(rows));
+  return rows;
+}
+
+// A step of a group's list. Loads are what limits: one brings all rows, one four weights.
 template <size_t kOutputs>
 struct Step {
-  WBCQ_INLINE Step(const uint8_t* quads, const int32_t*& blocks) : lhs(quads) {
-    if constexpr (kOutputs == 1) {
-      __builtin_memcpy(&rows, blocks, sizeof(rows));
-      weights = load_four(blocks + 2);
-    } else {
-      rows = static_cast<uint32_t>(*blocks);
-      weights = load_four(blocks + 1);
-    }
-    blocks += kSparseStepDwords[kOutputs == 1 ? 0 : 1];
+  WBCQ_INLINE Step(const uint8_t* quads, const int32_t*& blocks)
+      : lhs(quads),
+        rows(load_rows<kOutputs>(blocks)),
+        weights(load_four(blocks + kRowDwords<kOutputs>)) {
+    blocks += kSparseStepDwords[kForm<kOutputs>];
   }
-  // Of an output; all outputs of a 4x4 block have the same.
-  WBCQ_INLINE const uint8_t* row(size_t o) const {
-    return lhs + (kOutputs == 1 ? rows >> (16 * o) & 0xFFFF : rows) * kRowBytes;
+  WBCQ_INLINE const uint8_t* row(size_t block) const {
+    return lhs + (rows >> (16 * block) & 0xFFFF) * kRowBytes;
   }
 
   const uint8_t* lhs;
@@ -56,40 +68,42 @@ struct Step {
   FourWeights weights;
 };
 
-// The products of one output; `next` meanwhile takes what the output after it needs.
+// The products of one output. Where loads go ahead, a block's are those of the next one's row.
 template <size_t kOutput, size_t kUsed, size_t kOutputs>
-WBCQ_INLINE void dot_output(const Step<kOutputs>& step, Quads (&quads)[kUsed], Quads (&next)[kUsed],
+WBCQ_INLINE void dot_output(const Step<kOutputs>& step, Quads (&quads)[2][kUsed],
                             Sums (&acc)[kSparseGroup][kUsed]) {
-  if (kOutputs == 1 && kLoadsAhead && kOutput + 1 < kSparseGroup) {
-    load_row(step.row(kOutput + 1), next);
+  constexpr size_t kBlock = kOutput / kOutputs;
+  constexpr size_t kHere = kLoadsAhead ? kBlock % 2 : 0;
+  if (kOutput % kOutputs == 0) {
+    if (kLoadsAhead && (kBlock + 1) * kOutputs < kSparseGroup) {
+      load_row(step.row(kBlock + 1), quads[1 - kHere]);
+    }
+    if (!kLoadsAhead && kBlock > 0) load_row(step.row(kBlock), quads[0]);
   }
-  if (kOutputs == 1 && !kLoadsAhead && kOutput > 0) load_row(step.row(kOutput), quads);
   const auto w = weights<kOutput>(step.weights);
 #pragma GCC unroll 4
-  for (size_t v = 0; v < kUsed; ++v) dot(acc[kOutput][v], quads[v], w);
+  for (size_t v = 0; v < kUsed; ++v) dot(acc[kOutput][v], quads[kHere][v], w);
 }
 
 template <size_t kOutputs, size_t kUsed>
 WBCQ_INLINE void dot_step(const uint8_t* lhs, const int32_t*& blocks,
                           Sums (&acc)[kSparseGroup][kUsed]) {
   const Step<kOutputs> step(lhs, blocks);
-  Quads even[kUsed];
-  Quads odd[kUsed];
-  load_row(step.row(0), even);
-  auto& second = kOutputs == 1 && kLoadsAhead ? odd : even;
-  dot_output<0>(step, even, odd, acc);
-  dot_output<1>(step, second, even, acc);
-  dot_output<2>(step, even, odd, acc);
-  dot_output<3>(step, second, even, acc);
+  Quads quads[2][kUsed];
+  load_row(step.row(0), quads[0]);
+  dot_output<0>(step, quads, acc);
+  dot_output<1>(step, quads, acc);
+  dot_output<2>(step, quads, acc);
+  dot_output<3>(step, quads, acc);
 }
 
 template <size_t kOutput, size_t kUsed, size_t kOutputs>
 WBCQ_INLINE void dot_output(const Step<kOutputs>& first, const Step<kOutputs>& second,
                             Quads (&a)[kUsed], Quads (&b)[kUsed],
                             Sums (&acc)[kSparseGroup][kUsed]) {
-  if (kOutput == 0 || kOutputs == 1) {
-    load_row(first.row(kOutput), a);
-    load_row(second.row(kOutput), b);
+  if (kOutput % kOutputs == 0) {
+    load_row(first.row(kOutput / kOutputs), a);
+    load_row(second.row(kOutput / kOutputs), b);
   }
   const auto w = weights<kOutput>(first.weights);
   const auto x = weights<kOutput>(second.weights);

@@ -25,20 +25,15 @@ WBCQ_INLINE void load_floats(const float* row, Floats (&x)[kUsed]) {
 template <size_t kOutputs, size_t kUsed>
 WBCQ_INLINE void multiply_step(const float* lhs, const int32_t*& blocks,
                                Floats (&acc)[kSparseGroup][kUsed]) {
-  uint64_t rows = static_cast<uint32_t>(*blocks);
-  if constexpr (kOutputs == 1) __builtin_memcpy(&rows, blocks, sizeof(rows));
-  const FloatWeights four = load_float_weights(blocks + (kOutputs == 1 ? 2 : 1));
-  blocks += kSparseStepDwords[kOutputs == 1 ? 0 : 1];
+  const uint64_t rows = load_rows<kOutputs>(blocks);
+  const FloatWeights four = load_float_weights(blocks + kRowDwords<kOutputs>);
+  blocks += kSparseStepDwords[kForm<kOutputs>];
   const Floats w[kSparseGroup] = {float_weight<0>(four), float_weight<1>(four),
                                   float_weight<2>(four), float_weight<3>(four)};
   Floats x[kUsed];
 #pragma GCC unroll 4
   for (size_t o = 0; o < kSparseGroup; ++o) {
-    if (kOutputs == 1) {
-      load_floats(lhs + (rows >> (16 * o) & 0xFFFF) * kPixels, x);
-    } else if (o == 0) {
-      load_floats(lhs + rows * kPixels, x);
-    }
+    if (o % kOutputs == 0) load_floats(lhs + (rows >> (16 * (o / kOutputs)) & 0xFFFF) * kPixels, x);
 #pragma GCC unroll 4
     for (size_t v = 0; v < kUsed; ++v) acc[o][v] = Floats::fma(x[v], w[o], acc[o][v]);
   }

@@ -208,16 +208,18 @@ void scatter(const SparseScatter& args) {
 namespace wbcq {
 
 const SparseKernel sparse_x86_avx512vnni = {
-    {"sparse_u8_u8_s8c_1x4_avx512vnni", "sparse_u8_u8_s8c_4x4_avx512vnni"},
+    {"sparse_u8_u8_s8c_1x4_avx512vnni", "sparse_u8_u8_s8c_2x4_avx512vnni",
+     "sparse_u8_u8_s8c_4x4_avx512vnni"},
     kPixels,
-    {kSparsePartBytes, 2 * kSparsePartBytes},
+    {kSparsePartBytes, kSparsePartBytes, 2 * kSparsePartBytes},
     /*lhs_offset=*/0,
     gather,
     gather,
     scatter,
-    {run_u8<1>, run_u8<4>},
-    {run_f32<1>, run_f32<4>},
-    {"sparse_f32_f32_f32_1x1_avx512vnni", "sparse_f32_f32_f32_4x1_avx512vnni"},
-    {run_float<1>, run_float<4>}};
+    {run_u8<1>, run_u8<2>, run_u8<4>},
+    {run_f32<1>, run_f32<2>, run_f32<4>},
+    {"sparse_f32_f32_f32_1x1_avx512vnni", "sparse_f32_f32_f32_2x1_avx512vnni",
+     "sparse_f32_f32_f32_4x1_avx512vnni"},
+    {run_float<1>, run_float<2>, run_float<4>}};
 
 }  // namespace wbcq

@@ -13,7 +13,10 @@ using testing::check;
 using testing::ConvCase;
 using testing::Random;
 
-// Keeps one block in `one_in`: of 1 output, or of 4.
+// Outputs of a block.
+size_t drawn_block(Random& random) { return kSparseOutputs[random.uniform(0, kSparseForms - 1)]; }
+
+// Keeps one block of `outputs` in `one_in`.
 void prune(Random& random, ConvCase& conv, size_t outputs, int64_t one_in) {
   const size_t channels = conv.input.channels;
   const size_t rows = conv.weights.size() / channels;  // outputs by taps
@@ -57,8 +60,8 @@ TEST(Conv2dSparse, RandomShapes) {
   for (int i = 0; i < 80; ++i) {
     SCOPED_TRACE(::testing::Message() << "case " << i);
     ConvCase conv = sparse_case(random, 90, 150);
-    // From nothing at all to everything, in blocks of both forms.
-    prune(random, conv, random.one_in(2) ? 4 : 1, random.uniform(0, 6));
+    // From nothing at all to everything, in blocks of all forms.
+    prune(random, conv, drawn_block(random), random.uniform(0, 6));
     ASSERT_TRUE(takes_sparse(conv, Isa::kScalar));
     check(conv);
     if (::testing::Test::HasFailure()) return;
@@ -74,7 +77,7 @@ TEST(Conv2dSparse, DeepSums) {
     testing::fill_case(random, conv, conv.input.height, conv.input.width,
                        static_cast<size_t>(random.uniform(500, 1300)),
                        static_cast<size_t>(random.uniform(1, 140)));
-    prune(random, conv, random.one_in(2) ? 4 : 1, random.uniform(1, 6));
+    prune(random, conv, drawn_block(random), random.uniform(1, 6));
     check(conv);
     if (::testing::Test::HasFailure()) return;
   }

@@ -20,15 +20,15 @@ from wbcq.engine.program_file import program_bytes
 
 _core = pytest.importorskip("wbcq._core", reason="the extension module is not built")
 
-PATTERNS = ("1x4", "4x4", "empty rows", "one block", "nothing")
-FLOAT_PATTERNS = ("1x1", "4x1", *PATTERNS)
+BLOCKS = {"1x4": (1, 4), "2x4": (2, 4), "4x4": (4, 4), "1x1": (1, 1), "2x1": (2, 1), "4x1": (4, 1)}
+PATTERNS = ("1x4", "2x4", "4x4", "empty rows", "one block", "nothing")
+FLOAT_PATTERNS = ("1x1", "2x1", "4x1", *PATTERNS)
 
 
 def prune(weight, pattern, density, rng):
     """Zeros in an OHWI weight, in whole blocks."""
     outputs, height, width, inputs = weight.shape
-    rows = 4 if pattern in ("4x4", "4x1") else 1
-    columns = 1 if pattern in ("1x1", "4x1") else 4
+    rows, columns = BLOCKS.get(pattern, (1, 4))
     grid = (-(-outputs // rows), height, width, -(-inputs // columns))
     keep = rng.random(grid) < density
     if pattern == "empty rows":

@@ -90,29 +90,33 @@ class SparseFloatKernelTest : public ::testing::TestWithParam<Entry> {
     tile.lo = random_.one_in(2) ? -kInfinity : random_.uniform_float(-1, 0);
     tile.hi = random_.one_in(2) ? kInfinity : random_.uniform_float(0, 1);
     for (size_t part = 0; part < parts; ++part) {
-      const std::vector<uint8_t> outputs = draw_outputs(count, kSparseOutputs[form]);
+      const size_t per_block = kSparseOutputs[form];
+      const std::vector<uint8_t> outputs = draw_outputs(count, per_block);
       std::vector<int32_t> blocks;
       std::vector<uint32_t> counts;
       tile.lhs = lhs + part * depth * row;
       for (size_t group = 0; group < groups; ++group) {
         counts.push_back(static_cast<uint32_t>(random_.one_in(4) ? 0 : random_.uniform(1, 30)));
         for (uint32_t step = 0; step < counts.back(); ++step) {
-          uint16_t rows[kSparseGroup];
+          uint16_t rows[kSparseGroup] = {};
           float weights[kSparseGroup];
           for (size_t o = 0; o < kSparseGroup; ++o) {
-            rows[o] = static_cast<uint16_t>(random_.uniform(0, static_cast<int64_t>(depth) - 1));
-            if (form != 0) rows[o] = rows[0];
+            uint16_t& own = rows[o / per_block];
+            if (o % per_block == 0) {
+              own = static_cast<uint16_t>(random_.uniform(0, static_cast<int64_t>(depth) - 1));
+            }
             weights[o] = random_.one_in(5) ? 0 : drawn();
             const size_t output = outputs[group * kSparseGroup + o];
             for (size_t p = 0; p < pixels; ++p) {
               float& sum = expected[output * row + p];
-              sum = add_product(sum, tile.lhs[rows[o] * row + p], weights[o]);
+              sum = add_product(sum, tile.lhs[own * row + p], weights[o]);
             }
           }
           const size_t at = blocks.size();
-          blocks.resize(at + kSparseStepDwords[form], rows[0]);
-          if (form == 0) std::memcpy(blocks.data() + at, rows, sizeof(rows));
-          std::memcpy(&*blocks.end() - kSparseGroup, weights, sizeof(weights));
+          const size_t row_dwords = kSparseStepDwords[form] - kSparseGroup;
+          blocks.resize(at + kSparseStepDwords[form]);
+          std::memcpy(blocks.data() + at, rows, row_dwords * sizeof(int32_t));
+          std::memcpy(blocks.data() + at + row_dwords, weights, sizeof(weights));
         }
       }
       tile.outputs = outputs.data();
@@ -149,7 +153,7 @@ TEST_P(SparseFloatKernelTest, EveryNumberOfPixels) {
 
 TEST_P(SparseFloatKernelTest, PartsOfTheDepth) {
   for (int i = 0; i < 100; ++i) {
-    check(static_cast<size_t>(random_.uniform(0, 1)),
+    check(static_cast<size_t>(random_.uniform(0, kSparseForms - 1)),
           static_cast<size_t>(random_.uniform(1, static_cast<int64_t>(kernel().pixels))),
           static_cast<size_t>(random_.uniform(1, 16)), static_cast<size_t>(random_.uniform(1, 40)),
           static_cast<size_t>(random_.uniform(1, 4)), random_.one_in(2));

@@ -135,7 +135,7 @@ class SparseKernelTest : public ::testing::TestWithParam<Entry> {
       std::vector<uint32_t> counts;
       order = draw_order(outputs, per_block);
       for (size_t first = 0; first < outputs; first += kSparseGroup) {
-        // 1x4: a list for each output, filled up to the longest; 4x4: one list.
+        // A list for each block's outputs, filled up to the longest.
         std::vector<std::vector<size_t>> lists;
         for (size_t i = 0; i < kSparseGroup / per_block; ++i) {
           lists.push_back(draw_list(kFills[random_.uniform(0, 3)], quads));
@@ -169,11 +169,7 @@ class SparseKernelTest : public ::testing::TestWithParam<Entry> {
           }
           const size_t at = blocks.size();
           blocks.resize(at + kSparseStepDwords[form] - kSparseGroup);
-          if (form == 0) {
-            std::memcpy(blocks.data() + at, rows, sizeof(rows));
-          } else {
-            blocks[at] = rows[0];
-          }
+          std::memcpy(blocks.data() + at, rows, (blocks.size() - at) * sizeof(int32_t));
           blocks.insert(blocks.end(), weights.begin(), weights.end());
         }
       }
@@ -231,7 +227,7 @@ TEST_P(SparseKernelTest, EveryNumberOfPixels) {
 TEST_P(SparseKernelTest, PartsOfTheDepth) {
   for (int i = 0; i < 200; ++i) {
     const bool head = random_.one_in(3);
-    check(static_cast<size_t>(random_.uniform(0, 1)),
+    check(static_cast<size_t>(random_.uniform(0, kSparseForms - 1)),
           static_cast<size_t>(random_.uniform(1, static_cast<int64_t>(kernel().pixels))),
           static_cast<size_t>(random_.uniform(1, 17)), static_cast<size_t>(random_.uniform(1, 40)),
           static_cast<size_t>(random_.uniform(1, 4)), head, !head && random_.one_in(2),
