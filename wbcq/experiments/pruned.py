@@ -73,18 +73,21 @@ class Spec:
         pattern: As for :func:`wbcq.prune`.
         scope: ``"local"`` or ``"global"``.
         percent: Of the weights that are pruned; for channels, of the multiplications.
-        tuned: Whether training goes on with what is left.
+        tuned: Whether training goes on with what is left; scores are then Taylor's.
+        taylor: Whether scores are Taylor's without training, and not the study's L1.
     """
 
     pattern: str
     scope: Scope
     percent: int
     tuned: bool
+    taylor: bool = False
 
     @property
     def name(self) -> str:
         """The last part of the unit's key."""
-        return f"{self.pattern}-{self.scope}-{self.percent}{'-tuned' * self.tuned}"
+        how = "-tuned" * self.tuned + "-taylor" * self.taylor
+        return f"{self.pattern}-{self.scope}-{self.percent}{how}"
 
 
 def specs(settings: Settings, arch: str, fold: int) -> list[Spec]:
@@ -98,6 +101,10 @@ def specs(settings: Settings, arch: str, fold: int) -> list[Spec]:
     ]
     if fold != settings.fold_numbers[0]:
         return curve
+    curve += [
+        Spec("unstructured", "global", percent, False, taylor=True)
+        for percent in ((70,) if brief else _STUDY_PERCENT)
+    ]
     patterns = ("1x4", "4x4") if brief else ("unstructured", "1x4", "2x4", "4x4")
     percents = (75,) if brief else _TUNED_PERCENT
     tuned = [Spec(pattern, "global", p, True) for pattern in patterns for p in percents]
@@ -132,6 +139,8 @@ def pruned_unit(settings: Settings, arch: str, fold: int, spec: Spec) -> Unit:
         "sparsity": spec.percent / 100,
         "epochs": _epochs(settings, spec),
     }
+    if spec.taylor:
+        arguments["score"] = "taylor"
     return Unit(key, make_pruned, arguments, needs=(training,))
 
 
@@ -147,6 +156,7 @@ def make_pruned(
     scope: Scope,
     sparsity: float,
     epochs: int,
+    score: str = "l1",
 ) -> dict[str, Any]:
     """Prunes, trains on for some epochs, and tests in FP32 and as INT8 on the engine.
 
@@ -164,7 +174,7 @@ def make_pruned(
         if pattern != "channel" and epochs >= _GRADUAL:
             prune = PruneConfig(sparsity, pattern, scope=scope, score="taylor", schedule="cubic")
         else:
-            how: dict[str, Any] = {"scope": scope, "score": "taylor" if epochs else "l1"}
+            how: dict[str, Any] = {"scope": scope, "score": "taylor" if epochs else score}
             how |= {"data": _labelled(model, sets.train, calibration, seed), "loss": _loss}
             how |= {"macs": 1 - sparsity} if pattern == "channel" else {"sparsity": sparsity}
             model = wbcq.prune(model, pattern=pattern, example=pictures[0], **how)

@@ -26,6 +26,7 @@ _VIEWS = (
     View("architecture"),
     View("pattern"),
     View("scope"),
+    View("score"),
     View("fine-tuned"),
     View("sparsity %", ".1f"),
     View("FP32 accuracy %", ".2f", spread="FP32 accuracy % sd"),
@@ -84,7 +85,8 @@ def write(settings: Settings, store: Store) -> None:
         f"after training; fine-tuned is {settings.qat_epochs} epoch"
         f"{'s' * (settings.qat_epochs > 1)} ({settings.epochs}, as in training, for channels) with "
         "Taylor scores and the dense network as teacher, on the first fold; without, scores are "
-        "L1, as the study's. Every pruned weight was looked up in the program and is zero.",
+        "L1, as the study's, or Taylor's of labelled training pictures. Every pruned weight was "
+        "looked up in the program and is zero.",
         "The study's figures are for its own private pictures: global, FP32, without fine-tuning.",
     ]
     if rows:
@@ -116,7 +118,11 @@ def _architectures(settings: Settings) -> tuple[str, ...]:
 def _timing(settings: Settings, arch: str) -> Unit:
     fold = settings.fold_numbers[0]
     models = {_DENSE: variant_key(arch, fold, _DENSE)}
-    models |= {spec.name: pruned_key(arch, fold, spec) for spec in specs(settings, arch, fold)}
+    models |= {
+        spec.name: pruned_key(arch, fold, spec)
+        for spec in specs(settings, arch, fold)
+        if not spec.taylor
+    }
     return models_timing(settings, arch, models, "pruning")
 
 
@@ -149,11 +155,12 @@ def _row(
         for name in found[0].get("classes", {})
     }
     percent = 0 if spec is None else spec.percent
-    studied = spec is None or (spec.scope == "global" and not spec.tuned)
+    studied = spec is None or (spec.scope == "global" and not (spec.tuned or spec.taylor))
     return {
         "architecture": arch,
         "pattern": "dense" if spec is None else spec.pattern,
         "scope": "" if spec is None else spec.scope,
+        "score": "" if spec is None else "Taylor" if spec.tuned or spec.taylor else "L1",
         "fine-tuned": "yes" if spec is not None and spec.tuned else "",
         "sparsity %": percent,
         "real sparsity %": Spread.of((result.get("sparsity") for result in found), 100).mean,
@@ -222,15 +229,15 @@ def _draw(out: Path, settings: Settings, rows: list[Row], classes: list[str]) ->
     recalls: dict[str, dict[str, list[tuple[float, float]]]] = {}
     costs: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for arch in archs:
-        of_scope = {
-            scope: _of(rows, arch, scope=scope, pattern="unstructured", **{"fine-tuned": ""})
-            for scope in scopes
-        }
+        untuned = {"pattern": "unstructured", "fine-tuned": ""}
+        of_scope = {scope: _of(rows, arch, scope=scope, score="L1", **untuned) for scope in scopes}
         curves[arch] = {
             f"{kind}, {scope}": _line(of_scope[scope], "sparsity %", column)
             for scope in scopes
             for kind, column in (("FP32", "FP32 accuracy %"), ("INT8", "accuracy %"))
         }
+        taylor = _of(rows, arch, scope="global", score="Taylor", **untuned)
+        curves[arch]["INT8, global, Taylor"] = _line(taylor, "sparsity %", "accuracy %")
         if told := PRUNING.get(arch):
             curves[arch]["study, FP32, global"] = [(float(p), v) for p, v in told.items()]
         recalls[arch] = {
