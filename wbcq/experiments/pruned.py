@@ -55,12 +55,14 @@ ARCHITECTURES = (
 
 _STUDY_PERCENT = (30, 50, 60, 70, 80, 90)
 _TUNED_PERCENT = (50, 75, 90)
-_CHANNEL_PERCENT = (30, 50, 70)
+_CHANNEL_PERCENT = (50, 70)
 
 _BATCH = 32
 _RATE = 5e-4
 _CHANNEL_RATE = 2e-3
 """Without half of its channels a network knows nothing: it learns as long and fast as a new one."""
+_CHANNEL_ROUND = 8
+"""Numbers of channels that are no multiple of it cost kernels what they save."""
 _GRADUAL = 3
 """From so many epochs on weights are pruned by and by; before, that costs what recovers them."""
 
@@ -139,6 +141,8 @@ def pruned_unit(settings: Settings, arch: str, fold: int, spec: Spec) -> Unit:
         "sparsity": spec.percent / 100,
         "epochs": _epochs(settings, spec),
     }
+    if spec.pattern == "channel":
+        arguments["round_to"] = _CHANNEL_ROUND
     if spec.taylor:
         arguments["score"] = "taylor"
     return Unit(key, make_pruned, arguments, needs=(training,))
@@ -157,6 +161,7 @@ def make_pruned(
     sparsity: float,
     epochs: int,
     score: str = "l1",
+    round_to: int = 1,
 ) -> dict[str, Any]:
     """Prunes, trains on for some epochs, and tests in FP32 and as INT8 on the engine.
 
@@ -176,7 +181,10 @@ def make_pruned(
         else:
             how: dict[str, Any] = {"scope": scope, "score": "taylor" if epochs else score}
             how |= {"data": _labelled(model, sets.train, calibration, seed), "loss": _loss}
-            how |= {"macs": 1 - sparsity} if pattern == "channel" else {"sparsity": sparsity}
+            if pattern == "channel":
+                how |= {"macs": 1 - sparsity, "round_to": round_to}
+            else:
+                how["sparsity"] = sparsity
             model = wbcq.prune(model, pattern=pattern, example=pictures[0], **how)
         if epochs:
             checkpoint = (key, store.result(training)["history"], cells, seed, epochs)
