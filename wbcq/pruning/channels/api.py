@@ -198,7 +198,8 @@ def prune_channels(
         data: Batches as for :func:`wbcq.quantize`, for ``"taylor"`` (with labels) and
             ``"activation"``.
         loss: For ``"taylor"``: ``loss(outputs, labels)``; cross-entropy if None.
-        round_to: Layers keep multiples of so many channels where they can; 4 to 16 suit kernels.
+        round_to: Layers keep multiples of so many channels where they can; 8 or 16 let time follow
+            multiplications, any other number may not save any.
         least: The share that every set keeps, whatever its scores; never less than one channel.
         skip: Layers whose outputs stay: names, modules around them, types, or glob patterns.
 
