@@ -253,4 +253,4 @@ def _draw(out: Path, settings: Settings, rows: list[Row], classes: list[str]) ->
             }
     panels(out / "pruning-sparsity.png", curves, "weights pruned, %", "accuracy, %")
     panels(out / "pruning-recall.png", recalls, "weights pruned (global), %", "recall, %, INT8")
-    panels(out / "pruning-cost.png", costs, "weights pruned, %", "")
+    panels(out / "pruning-cost.png", costs, "weights pruned, %", "", from_zero=True)

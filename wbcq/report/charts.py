@@ -190,6 +190,8 @@ def panels(
     drawn: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
     x: str,
     y: str,
+    *,
+    from_zero: bool = False,
 ) -> None:
     """Draws a panel of lines for each name, two beside one another; a series has one colour.
 
@@ -198,6 +200,7 @@ def panels(
         drawn: By name of a panel and of a series: points (x, y) from left to right.
         x: Title of the horizontal axes.
         y: Title of the vertical axes.
+        from_zero: Whether vertical axes begin at 0, so that shares of an amount can be seen.
     """
     columns = min(2, len(drawn))
     rows = -(-len(drawn) // columns)
@@ -221,6 +224,8 @@ def panels(
         axis.tick_params(labelsize=8)
         axis.grid(color="#eeeeee")
         axis.spines[["top", "right"]].set_visible(False)
+        if from_zero:
+            axis.set_ylim(bottom=0)
     for axis in axes[len(drawn) :]:
         axis.set_visible(False)
     handles = {}
