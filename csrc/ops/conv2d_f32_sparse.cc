@@ -4,7 +4,7 @@
 
 #include "ops/conv2d_f32.h"
 #include "ops/sparse_inputs.h"
-#include "ops/sparse_schedule.h"
+#include "ops/sparse_plan.h"
 #include "ops/sparse_weights.h"
 
 namespace wbcq {
@@ -65,28 +65,10 @@ class ConvSparseF32Op final : public Op {
   SparseWeights weights_;
 };
 
-class ConvSparseF32Plan final : public OpPlan {
- public:
-  ConvSparseF32Plan(const ConvSparseF32Op& op, const SparseSchedule& schedule)
-      : OpPlan(schedule.units(), op.scratch(schedule.most_chunks()).bytes),
-        op_(op),
-        schedule_(schedule) {}
-
-  void run(const OpBuffers& buffers, size_t first, size_t last, std::byte* scratch) const override {
-    for (size_t unit = first; unit < last; ++unit) {
-      op_.run_unit(schedule_, unit, buffers, scratch);
-    }
-  }
-
- private:
-  const ConvSparseF32Op& op_;
-  SparseSchedule schedule_;
-};
-
 std::unique_ptr<OpPlan> ConvSparseF32Op::plan(size_t batch, size_t threads) const {
   const SparseShape shape = {batch * output_.pixels(), kernel_.pixels,   batch * inputs_.bytes(),
                              weights_.chunks(),        weights_.bytes(), weights_.gather()};
-  return std::make_unique<ConvSparseF32Plan>(*this, SparseSchedule(shape, threads));
+  return std::make_unique<SparsePlan<ConvSparseF32Op>>(*this, SparseSchedule(shape, threads));
 }
 
 ConvSparseF32Op::Scratch ConvSparseF32Op::scratch(size_t chunks) const {

@@ -5,7 +5,7 @@
 
 #include "ops/conv2d.h"
 #include "ops/sparse_inputs.h"
-#include "ops/sparse_schedule.h"
+#include "ops/sparse_plan.h"
 #include "ops/sparse_weights.h"
 
 namespace wbcq {
@@ -86,28 +86,10 @@ class ConvSparseOp final : public Op {
   SparseWeights weights_;
 };
 
-class ConvSparsePlan final : public OpPlan {
- public:
-  ConvSparsePlan(const ConvSparseOp& op, const SparseSchedule& schedule)
-      : OpPlan(schedule.units(), op.scratch(schedule.most_chunks()).bytes),
-        op_(op),
-        schedule_(schedule) {}
-
-  void run(const OpBuffers& buffers, size_t first, size_t last, std::byte* scratch) const override {
-    for (size_t unit = first; unit < last; ++unit) {
-      op_.run_unit(schedule_, unit, buffers, scratch);
-    }
-  }
-
- private:
-  const ConvSparseOp& op_;
-  SparseSchedule schedule_;
-};
-
 std::unique_ptr<OpPlan> ConvSparseOp::plan(size_t batch, size_t threads) const {
   const SparseShape shape = {batch * output_.pixels(), kernel_.pixels,   batch * inputs_.bytes(),
                              weights_.chunks(),        weights_.bytes(), weights_.gather()};
-  return std::make_unique<ConvSparsePlan>(*this, SparseSchedule(shape, threads));
+  return std::make_unique<SparsePlan<ConvSparseOp>>(*this, SparseSchedule(shape, threads));
 }
 
 ConvSparseOp::Scratch ConvSparseOp::scratch(size_t chunks) const {
