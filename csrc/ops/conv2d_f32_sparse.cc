@@ -4,8 +4,9 @@
 
 #include "ops/conv2d_f32.h"
 #include "ops/sparse_inputs.h"
-#include "ops/sparse_plan.h"
+#include "ops/sparse_schedule.h"
 #include "ops/sparse_weights.h"
+#include "ops/unit_plan.h"
 
 namespace wbcq {
 namespace {
@@ -68,7 +69,9 @@ class ConvSparseF32Op final : public Op {
 std::unique_ptr<OpPlan> ConvSparseF32Op::plan(size_t batch, size_t threads) const {
   const SparseShape shape = {batch * output_.pixels(), kernel_.pixels,   batch * inputs_.bytes(),
                              weights_.chunks(),        weights_.bytes(), weights_.gather()};
-  return std::make_unique<SparsePlan<ConvSparseF32Op>>(*this, SparseSchedule(shape, threads));
+  const SparseSchedule schedule(shape, threads);
+  return std::make_unique<UnitPlan<ConvSparseF32Op, SparseSchedule>>(
+      *this, schedule, scratch(schedule.most_chunks()).bytes);
 }
 
 ConvSparseF32Op::Scratch ConvSparseF32Op::scratch(size_t chunks) const {

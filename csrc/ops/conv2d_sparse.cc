@@ -5,8 +5,9 @@
 
 #include "ops/conv2d.h"
 #include "ops/sparse_inputs.h"
-#include "ops/sparse_plan.h"
+#include "ops/sparse_schedule.h"
 #include "ops/sparse_weights.h"
+#include "ops/unit_plan.h"
 
 namespace wbcq {
 namespace {
@@ -89,7 +90,9 @@ class ConvSparseOp final : public Op {
 std::unique_ptr<OpPlan> ConvSparseOp::plan(size_t batch, size_t threads) const {
   const SparseShape shape = {batch * output_.pixels(), kernel_.pixels,   batch * inputs_.bytes(),
                              weights_.chunks(),        weights_.bytes(), weights_.gather()};
-  return std::make_unique<SparsePlan<ConvSparseOp>>(*this, SparseSchedule(shape, threads));
+  const SparseSchedule schedule(shape, threads);
+  return std::make_unique<UnitPlan<ConvSparseOp, SparseSchedule>>(
+      *this, schedule, scratch(schedule.most_chunks()).bytes);
 }
 
 ConvSparseOp::Scratch ConvSparseOp::scratch(size_t chunks) const {

@@ -10,6 +10,7 @@
 #include "kernels/winograd/pack.h"
 #include "ops/conv2d.h"
 #include "ops/indirection.h"
+#include "ops/unit_plan.h"
 #include "ops/winograd_schedule.h"
 
 namespace wbcq {
@@ -142,24 +143,6 @@ class ConvWinogradOp final : public Op {
   std::unique_ptr<Conv2dGemm> direct_;
 };
 
-class ConvWinogradPlan final : public OpPlan {
- public:
-  ConvWinogradPlan(const ConvWinogradOp& op, const WinogradSchedule& schedule)
-      : OpPlan(schedule.units(), op.scratch(schedule.block_tiles()).bytes),
-        op_(op),
-        schedule_(schedule) {}
-
-  void run(const OpBuffers& buffers, size_t first, size_t last, std::byte* scratch) const override {
-    for (size_t unit = first; unit < last; ++unit) {
-      op_.run_unit(schedule_, unit, buffers, scratch);
-    }
-  }
-
- private:
-  const ConvWinogradOp& op_;
-  WinogradSchedule schedule_;
-};
-
 Status ConvWinogradOp::pack(const Conv2dSpec& spec) {
   const WinogradPackInput input = pack_input(spec);
   auto packed = AlignedBuffer::allocate(winograd_packed_bytes(kernel_, input, form_),
@@ -196,7 +179,9 @@ std::unique_ptr<OpPlan> ConvWinogradOp::plan(size_t batch, size_t threads) const
       winograd_panel_bytes(kernel_, input_.channels, WinogradWeightForm::kTransformed);
   shape.v_tile_bytes = kWinogradPositions * v_channels_ * sizeof(int16_t);
   shape.m_tile_bytes = kWinogradPositions * kernel_.nr * sizeof(int32_t);
-  return std::make_unique<ConvWinogradPlan>(*this, WinogradSchedule(shape, threads));
+  const WinogradSchedule schedule(shape, threads);
+  return std::make_unique<UnitPlan<ConvWinogradOp, WinogradSchedule>>(
+      *this, schedule, scratch(schedule.block_tiles()).bytes);
 }
 
 ConvWinogradOp::Scratch ConvWinogradOp::scratch(size_t block_tiles) const {
